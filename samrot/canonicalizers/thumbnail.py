@@ -1,0 +1,100 @@
+"""What a canonicalizer looks at: small squares that commute with quarter turns to the bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from samrot.errors import InputError, check_choice
+
+FRAMES = ("square", "squares", "letterbox")
+FILL = 124.0  # letterbox bars: about the mean of photographs
+_WEIGHT_BITS = 20
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """Area-average a photo to one or three views of size x size.
+
+    ``square`` samples the centred square of the shorter side, so the aspect ratio stays hidden;
+    ``squares`` samples three such squares, at the start, in the middle and at the end of the longer
+    side, which together show the whole photo, and none its aspect ratio; ``letterbox`` samples the
+    whole photo in a square of the longer side, bars filled with grey, so landscape and portrait can
+    be told apart. The squares lie in continuous coordinates: an integer centred crop would be half
+    a pixel off when height and width differ in parity.
+
+    The averaging weights are mirror-symmetric multiples of 2^-20. With uint8 pixels every product
+    and every partial sum is then exact in float64, whatever the order of summation, so
+    every view of ``rot90(image)`` is a view of ``image`` turned, bit for bit.
+    """
+
+    size: int
+    frame: str = "square"
+
+    def __post_init__(self) -> None:
+        check_choice("frame", self.frame, FRAMES)
+        if self.size < 1:
+            raise InputError(f"thumbnail size is {self.size}; expected a positive number of pixels")
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Sample one image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB; floats are taken as they are, exact only to rounding.
+
+        Returns:
+            (V, 3, size, size) float64, in the units of the image. Turning the image turns each
+            view, and may list the views in reverse.
+        """
+        height, width = image.shape[:2]
+        side = max(height, width) if self.frame == "letterbox" else min(height, width)
+        places = (-1, 0, 1) if self.frame == "squares" else (0,)
+        return np.stack([self._sample(image, side, place) for place in places])
+
+    def _sample(self, image: np.ndarray, side: int, place: int) -> np.ndarray:
+        height, width = image.shape[:2]
+        rows, row_start, row_stop = area_weights(height, side, self.size, place)
+        columns, column_start, column_stop = area_weights(width, side, self.size, place)
+        seen = image[row_start:row_stop, column_start:column_stop].astype(np.float64)
+        # Contiguous, or numpy would not use BLAS.
+        channels = np.ascontiguousarray(seen.transpose(2, 0, 1))
+        sampled = (rows @ channels) @ columns.T
+        if self.frame != "letterbox":
+            return sampled
+        covered = np.outer(rows.sum(axis=1), columns.sum(axis=1))
+        return sampled + (1.0 - covered) * FILL
+
+
+@lru_cache(maxsize=256)
+def area_weights(length: int, side: int, size: int, place: int) -> tuple[np.ndarray, int, int]:
+    """Weights that average an interval of ``side`` pixels into ``size`` bins, on one axis.
+
+    Args:
+        length: pixels of the axis; the interval may be longer, and nothing lies beyond the axis.
+        side: length of the interval, pixels.
+        size: number of bins.
+        place: of the interval: -1 at the start of the axis, 0 in its middle, 1 at its end.
+
+    Returns:
+        (size, stop - start) float64, and the range of pixels that it weighs. Row i sums to the
+        share of bin i that lies on the axis (1 to rounding at 2^-20 where side <= length).
+    """
+    if place == 1:  # the mirror image of the start, to the bit
+        weights, start, stop = area_weights(length, side, size, -1)
+        return np.ascontiguousarray(weights[::-1, ::-1]), length - stop, length - start
+    bin_width = side / size
+    edges = np.arange(size + 1) * bin_width
+    if place == 0:
+        edges = edges - side / 2 + length / 2
+    pixels = np.arange(length)
+    left = np.maximum(edges[:-1, None], pixels[None, :])
+    right = np.minimum(edges[1:, None], pixels[None, :] + 1)
+    weights = np.clip(right - left, 0.0, None) / bin_width
+    if place == 0 or side == length:  # its own mirror image, to the bit
+        weights = (weights + weights[::-1, ::-1]) / 2
+    weights = np.round(weights * 2**_WEIGHT_BITS) / 2**_WEIGHT_BITS
+    used = np.flatnonzero(weights.any(axis=0))
+    start, stop = int(used[0]), int(used[-1]) + 1
+    return np.ascontiguousarray(weights[:, start:stop]), start, stop

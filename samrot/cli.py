@@ -1,0 +1,176 @@
+"""The command line: settings in, exit code out; the work is done in ``samrot.engines``.
+
+Exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted. A command imports what it
+needs when it runs, so that ``samrot --help`` and ``samrot doctor`` answer at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from samrot.errors import InputError
+
+
+@dataclass(frozen=True)
+class Command:
+    """One word of the command line.
+
+    Args:
+        meaning: for ``samrot --help``.
+        settings: ``module:dataclass`` of its options; None for a command without a config file.
+        run: does the work with the filled settings, and prints what it made.
+    """
+
+    meaning: str
+    settings: str | None
+    run: Callable[[Any], None]
+
+
+def _evaluate(settings: Any) -> None:
+    from samrot.engines.evaluate import evaluate
+    from samrot.engines.summary import summary_table
+
+    print(summary_table(evaluate(settings)))
+    print(f"results: {settings.out}")
+
+
+def _train(settings: Any) -> None:
+    from samrot.engines.train import train
+
+    print(f"canonicalizer: {train(settings)}")
+
+
+def _finetune(settings: Any) -> None:
+    from samrot.engines.finetune import finetune
+
+    print(f"segmenter: {finetune(settings)}")
+
+
+def _demo(settings: Any) -> None:
+    from samrot.engines.demo import demo
+    from samrot.engines.summary import summary_table
+
+    summary, overlays = demo(settings)
+    print(summary_table(summary))
+    print(f"overlays to look at: {overlays}")
+
+
+def _rotate_coco(arguments: Any) -> None:
+    from samrot.data.coco import CocoDataset, find_coco
+    from samrot.data.coco_writer import write_rotated
+
+    if arguments.annotations is None:
+        images, annotations = find_coco(Path(arguments.src))
+    else:
+        images, annotations = Path(arguments.src), Path(arguments.annotations)
+    dataset = CocoDataset.load(images, annotations)
+    for angle in arguments.angles:
+        write_rotated(dataset, Path(arguments.dst) / f"{angle:03d}", angle)
+    print(f"turned datasets: {arguments.dst}")
+
+
+def _doctor(arguments: Any) -> None:
+    from samrot.engines.doctor import report
+
+    print(report())
+
+
+COMMANDS = {
+    "evaluate": Command(
+        "score a segmenter on rotated COCO, with and without canonicalization",
+        "samrot.engines.evaluate:EvaluateSettings",
+        _evaluate,
+    ),
+    "train": Command(
+        "train a canonicalizer on upright photos", "samrot.engines.train:TrainSettings", _train
+    ),
+    "finetune": Command(
+        "train sam_mini on COCO masks", "samrot.engines.finetune:FinetuneSettings", _finetune
+    ),
+    "rotate-coco": Command("write a dataset turned by quarter turns", None, _rotate_coco),
+    "demo": Command(
+        "the whole job, offline, in a few minutes", "samrot.engines.demo:DemoSettings", _demo
+    ),
+    "doctor": Command("what is installed, what works, what is missing", None, _doctor),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: arguments without the program's name; None takes the process's own.
+
+    Returns:
+        The exit code.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if arguments[0] == "--version":
+        print(f"samrot {importlib.import_module('samrot').__version__}")
+        return 0
+    name, options = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        return _fail(f"unknown command {name!r}; expected one of: {', '.join(COMMANDS)}")
+    warnings.showwarning = _show_warning
+    try:
+        COMMANDS[name].run(_parse(name, options))
+    except (InputError, ArgumentError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.strerror or error}: {error.filename or 'input or output failed'}")
+    except KeyboardInterrupt:
+        print("samrot: interrupted; the same command continues", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parse(name: str, options: list[str]) -> Any:
+    command = COMMANDS[name]
+    parser = ArgumentParser(prog=f"samrot {name}", description=command.meaning, exit_on_error=False)
+    if command.settings is None:
+        if name == "rotate-coco":
+            _add_rotate_arguments(parser)
+        return parser.parse_args(options)
+    module_name, _, class_name = command.settings.partition(":")
+    settings_class = getattr(importlib.import_module(module_name), class_name)
+    parser.add_argument("--config", action="config", help="YAML file with any of these settings")
+    parser.add_class_arguments(settings_class)
+    values = vars(parser.instantiate(parser.parse_args(options)))
+    values.pop("config")
+    return settings_class(**values)
+
+
+def _add_rotate_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("src", help="folder of a COCO dataset: photos, and a .json below it")
+    parser.add_argument("dst", help="folder to make; it gets one folder per angle")
+    parser.add_argument(
+        "--angles", nargs="+", type=int, choices=(0, 90, 180, 270), default=[0, 90, 180, 270],
+        help="counter-clockwise, degrees",
+    )  # fmt: skip
+    parser.add_argument("--annotations", help="COCO JSON, if it is not below src")
+
+
+def _overview() -> str:
+    lines = ["usage: samrot COMMAND [options]   (samrot COMMAND --help lists them)", ""]
+    lines += [f"  {name:<12} {command.meaning}" for name, command in COMMANDS.items()]
+    return "\n".join(lines)
+
+
+def _fail(message: str) -> int:
+    print("samrot: error: " + " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"samrot: warning: {message}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Layer 3: images, COCO-format datasets, training photos, procedural scenes."""

@@ -1,0 +1,217 @@
+"""A COCO-format dataset, validated on loading."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from samrot.data.images import read_image
+from samrot.errors import InputError, MissingFileError
+from samrot.geometry.actions import RLE
+
+
+@dataclass(frozen=True)
+class CocoDataset:
+    """Images and annotations in COCO format; build it with ``load``.
+
+    Args:
+        image_folder: what ``file_name`` is relative to.
+        content: the parsed JSON, untouched.
+        source: where it came from, for messages.
+    """
+
+    image_folder: Path
+    content: dict[str, Any]
+    source: str
+
+    @classmethod
+    def load(cls, image_folder: str | Path, annotations: str | Path) -> CocoDataset:
+        """Read and check a COCO JSON file.
+
+        Raises:
+            MissingFileError: if the folder or the file does not exist.
+            InputError: if the file is not JSON, not COCO, has no images, an annotation of an image
+                that is not listed, repeated ids, or a ``file_name`` outside of the folder.
+        """
+        image_folder, annotations = Path(image_folder), Path(annotations)
+        if not image_folder.is_dir():
+            raise MissingFileError(f"data.images {image_folder} does not exist; expected a folder")
+        content = read_json(annotations, "data.annotations")
+        dataset = cls(image_folder, content, str(annotations))
+        dataset._check()
+        return dataset
+
+    @cached_property
+    def images(self) -> dict[int, dict[str, Any]]:
+        """Image id -> image record."""
+        return {image["id"]: image for image in self.content["images"]}
+
+    @property
+    def image_ids(self) -> list[int]:
+        """Ids in ascending order."""
+        return sorted(self.images)
+
+    @property
+    def category_ids(self) -> list[int]:
+        """Ids in ascending order."""
+        return sorted(category["id"] for category in self.content["categories"])
+
+    @cached_property
+    def annotations_by_image(self) -> dict[int, list[dict[str, Any]]]:
+        """Image id -> its annotation records in the order of their ids, crowds included."""
+        grouped: dict[int, list[dict[str, Any]]] = {image_id: [] for image_id in self.images}
+        for annotation in sorted(self.content["annotations"], key=lambda a: a["id"]):
+            grouped[annotation["image_id"]].append(annotation)
+        return grouped
+
+    def instances(self, image_id: int) -> list[dict[str, Any]]:
+        """The annotations of an image that are prompted: no crowds, none of zero area."""
+        return [
+            annotation
+            for annotation in self.annotations_by_image[image_id]
+            if not annotation.get("iscrowd", 0)
+            and annotation["area"] > 0
+            and min(annotation["bbox"][2:]) > 0
+        ]
+
+    def image_path(self, image_id: int) -> Path:
+        """Path of an image file."""
+        return self.image_folder / self.images[image_id]["file_name"]
+
+    def size_hw(self, image_id: int) -> tuple[int, int]:
+        """(height, width) as recorded."""
+        record = self.images[image_id]
+        return record["height"], record["width"]
+
+    def read(self, image_id: int) -> np.ndarray:
+        """The photo in the stored frame, (H, W, 3) uint8 RGB.
+
+        Raises:
+            MissingFileError, InputError: if it is missing or damaged, or not of the recorded size.
+        """
+        path = self.image_path(image_id)
+        image = read_image(path, apply_exif=False)
+        if image.shape[:2] != self.size_hw(image_id):
+            height, width = self.size_hw(image_id)
+            raise InputError(
+                f"image {path} is {image.shape[0]}x{image.shape[1]} (height x width), but "
+                f"{self.source} records {height}x{width}; the two do not belong together"
+            )
+        return image
+
+    def rle(self, annotation: dict[str, Any]) -> RLE:
+        """The mask of an annotation, polygons or any RLE, as compressed RLE."""
+        segmentation = annotation["segmentation"]
+        height, width = self.size_hw(annotation["image_id"])
+        if isinstance(segmentation, list):
+            merged: RLE = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+            return merged
+        if isinstance(segmentation["counts"], list):
+            encoded: RLE = coco_mask.frPyObjects(segmentation, height, width)
+            return encoded
+        return RLE(size=segmentation["size"], counts=segmentation["counts"])
+
+    def mask(self, annotation: dict[str, Any]) -> np.ndarray:
+        """The mask of an annotation, (H, W) bool."""
+        return coco_mask.decode(self.rle(annotation)).astype(bool)
+
+    def _check(self) -> None:
+        content = self.content
+        for key in ("images", "annotations", "categories"):
+            if not isinstance(content, dict) or not isinstance(content.get(key), list):
+                raise InputError(
+                    f"{self.source} is not COCO: it has no list {key!r}; expected an object with "
+                    "images, annotations and categories"
+                )
+        if not content["images"]:
+            raise InputError(f"{self.source} lists no images; expected at least one")
+        required = {
+            "images": ("id", "file_name", "height", "width"),
+            "annotations": ("id", "image_id", "category_id", "bbox", "area", "segmentation"),
+            "categories": ("id", "name"),
+        }
+        for key, fields in required.items():
+            seen = set()
+            for record in content[key]:
+                for name in fields:
+                    if not isinstance(record, dict) or name not in record:
+                        shown = record.get("id") if isinstance(record, dict) else record
+                        raise InputError(
+                            f"{self.source} is not COCO: {key} entry {shown!r} lacks {name!r}"
+                        )
+                if record["id"] in seen:
+                    raise InputError(f"{self.source}: {key} id {record['id']} occurs twice")
+                seen.add(record["id"])
+        self._check_links()
+
+    def _check_links(self) -> None:
+        for image in self.content["images"]:
+            name = Path(image["file_name"])
+            if name.is_absolute() or ".." in name.parts:
+                raise InputError(
+                    f"{self.source}: file_name {image['file_name']!r} climbs out of the image "
+                    "folder; expected a path inside it"
+                )
+        categories = set(self.category_ids)
+        for annotation in self.content["annotations"]:
+            if annotation["image_id"] not in self.images:
+                raise InputError(
+                    f"{self.source}: annotation {annotation['id']} belongs to image "
+                    f"{annotation['image_id']}, which is not listed; add the image or drop the "
+                    "annotation"
+                )
+            if annotation["category_id"] not in categories:
+                raise InputError(
+                    f"{self.source}: annotation {annotation['id']} has category "
+                    f"{annotation['category_id']}, which is not listed; add it to categories"
+                )
+
+
+def read_json(path: str | Path, name: str) -> Any:
+    """Parse a JSON file.
+
+    Raises:
+        MissingFileError, InputError: naming the setting, the file and the place of the fault.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{name} {path} does not exist; expected a JSON file")
+    try:
+        return json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{name} {path} is not JSON ({error}); restore the file") from error
+
+
+def find_coco(folder: Path) -> tuple[Path, Path]:
+    """The photos and the annotations of a COCO dataset somewhere in a folder.
+
+    Looks for an instance JSON in the folder, below it, or in ``annotations`` beside it, whose
+    photos are there.
+
+    Raises:
+        InputError: if there is none, or more than one.
+    """
+    candidates = sorted({*folder.rglob("*.json"), *folder.parent.glob("annotations/*.json")})
+    found = []
+    for path in candidates:
+        for images in (folder, folder / "images", folder / path.stem.removeprefix("instances_")):
+            try:
+                dataset = CocoDataset.load(images, path)
+            except InputError:
+                continue
+            if all(dataset.image_path(image_id).is_file() for image_id in dataset.image_ids):
+                found.append((images, path))
+                break
+    if len(found) != 1:
+        shown = ", ".join(str(path) for _, path in found) or "none"
+        raise InputError(
+            f"data {folder} should hold one COCO dataset (a .json and its photos); found: {shown}; "
+            "use samrot evaluate with --data.images and --data.annotations"
+        )
+    return found[0]

@@ -1,0 +1,79 @@
+"""Reading photos strictly: what cannot be decoded whole is refused, not patched up."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from samrot.errors import InputError, MissingFileError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+_EXIF_ORIENTATION = 0x0112
+
+
+def read_image(path: str | Path, *, apply_exif: bool = True) -> np.ndarray:
+    """Read a photo as contiguous (H, W, 3) uint8 RGB.
+
+    Grey is repeated, alpha is dropped, 16 bits are scaled to 8.
+
+    Args:
+        path: of an image file.
+        apply_exif: turn the photo as its EXIF orientation says (how viewers show it). COCO
+            annotations are in the stored frame, so datasets read with False, and a photo that has
+            an orientation then draws a warning.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        InputError: if it is not an image, or truncated.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"image {path} does not exist; expected an image file")
+    try:
+        with Image.open(path) as stored:
+            orientation = stored.getexif().get(_EXIF_ORIENTATION, 1)
+            if orientation != 1 and not apply_exif:
+                warnings.warn(
+                    f"{path.name}: EXIF orientation {orientation} is ignored, since COCO "
+                    "annotations are in the stored frame",
+                    stacklevel=2,
+                )
+            image = ImageOps.exif_transpose(stored) if apply_exif else stored
+            return _to_rgb8(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"image {path} cannot be decoded ({error}); it is truncated or not an image: "
+            "restore or remove the file"
+        ) from error
+
+
+def _to_rgb8(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith(("I", "F")):
+        levels = np.asarray(image, dtype=np.float64)
+        if image.mode.startswith("I"):
+            levels = levels / 257.0  # 65535 -> 255
+        grey = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+        return np.ascontiguousarray(np.repeat(grey[..., None], 3, axis=2))
+    return np.ascontiguousarray(np.asarray(image.convert("RGB"), dtype=np.uint8))
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """The image files in a folder and below, sorted by path.
+
+    Raises:
+        MissingFileError: if there is no such folder.
+        InputError: if it holds no image.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MissingFileError(f"image folder {folder} does not exist; expected a folder of photos")
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise InputError(
+            f"image folder {folder} holds no image; expected files ending in "
+            + ", ".join(IMAGE_SUFFIXES)
+        )
+    return paths

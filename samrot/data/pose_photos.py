@@ -1,0 +1,142 @@
+"""Photos for training a canonicalizer: decoded once, augmented without hiding which way is up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from samrot.canonicalizers.thumbnail import FILL, Thumbnail
+from samrot.data.images import read_image
+
+
+@dataclass(kw_only=True)
+class PoseAugmentation:
+    """Random views of a photo that keep its upright.
+
+    Args:
+        crop_area: smallest and largest share of the photo's area that a view covers.
+        tilt_deg: largest small-angle tilt, degrees.
+        colour: strength of brightness, contrast, saturation and hue changes, 0..1.
+        degrade: probability of blur, noise or JPEG compression, each.
+        erase: probability of blanking rectangles.
+    """
+
+    crop_area: tuple[float, float] = (0.3, 1.0)
+    tilt_deg: float = 6.0
+    colour: float = 0.3
+    degrade: float = 0.2
+    erase: float = 0.25
+
+
+def build_augmentation(thumbnail: Thumbnail, settings: PoseAugmentation) -> Any:
+    """An albumentations pipeline from a photo, (H, W, 3) uint8, to a (S, S, 3) uint8 view.
+
+    With square thumbnails the view is a random square; with ``letterbox`` it keeps the photo's
+    shape and gets the same bars as at inference.
+    """
+    from samrot.data.albumentations import albumentations as A
+
+    size = thumbnail.size
+    if thumbnail.frame != "letterbox":
+        frame = [
+            A.RandomResizedCrop(
+                (size, size), scale=settings.crop_area, ratio=(0.85, 1.18),
+                interpolation=cv2.INTER_AREA,
+            )
+        ]  # fmt: skip
+    else:
+        shortest = float(np.sqrt(settings.crop_area[0]))
+        frame = [
+            A.RandomCropFromBorders(*[(1 - shortest) / 2] * 4),
+            A.LongestMaxSize(size, interpolation=cv2.INTER_AREA),
+            A.PadIfNeeded(size, size, border_mode=cv2.BORDER_CONSTANT, fill=FILL),
+        ]
+    half = settings.colour / 2
+    return A.Compose(
+        [
+            A.Rotate(settings.tilt_deg, border_mode=cv2.BORDER_REFLECT_101, p=0.3),
+            *frame,
+            A.HorizontalFlip(p=0.5),
+            A.ColorJitter(
+                (1 - settings.colour, 1 + settings.colour),
+                (1 - settings.colour, 1 + settings.colour),
+                (1 - settings.colour, 1 + settings.colour),
+                (-half / 3, half / 3),
+                p=0.8,
+            ),
+            A.ToGray(p=0.1),
+            A.GaussianBlur((3, 5), p=settings.degrade),
+            A.GaussNoise((0.02, 0.1), p=settings.degrade),
+            A.ImageCompression(quality_range=(40, 95), p=settings.degrade),
+            A.CoarseDropout((1, 4), (0.1, 0.35), (0.1, 0.35), fill=FILL, p=settings.erase),
+        ]
+    )
+
+
+class PosePhotos(Dataset[Tensor]):
+    """An endless, repeatable stream of augmented views of upright photos, (3, S, S) uint8.
+
+    Item n is a function of n and the seed alone: the photos in a new order every epoch, with new
+    random views. A run that resumes at step n therefore sees what it would have seen.
+
+    Args:
+        paths: image files.
+        thumbnail: of the canonicalizer that is trained.
+        augmentation: random views.
+        cache: decode every photo once and keep it in memory, shortest side 1.6 thumbnails.
+        apply_exif: as in ``read_image``.
+        seed: of the order and the views.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        thumbnail: Thumbnail,
+        augmentation: PoseAugmentation,
+        *,
+        cache: bool = True,
+        apply_exif: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.paths = list(paths)
+        self.thumbnail = thumbnail
+        self.apply_exif = apply_exif
+        self.seed = seed
+        self.transform = build_augmentation(thumbnail, augmentation)
+        self.photos: list[np.ndarray] | None = None
+        if cache:
+            indices = tqdm(range(len(self.paths)), desc="reading photos", unit="image")
+            self.photos = [self._read(index) for index in indices]
+
+    def __getitem__(self, n: int) -> Tensor:
+        epoch, position = divmod(n, len(self.paths))
+        index = int(epoch_order(self.seed, epoch, len(self.paths))[position])
+        photo = self._read(index) if self.photos is None else self.photos[index]
+        self.transform.set_random_seed(
+            int(np.random.SeedSequence([self.seed, n]).generate_state(1)[0])
+        )
+        view = self.transform(image=photo)["image"]
+        return torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1)))
+
+    def _read(self, index: int) -> np.ndarray:
+        photo = read_image(self.paths[index], apply_exif=self.apply_exif)
+        scale = 1.6 * self.thumbnail.size / min(photo.shape[:2])
+        if scale < 1.0:
+            photo = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        return photo
+
+
+@lru_cache(maxsize=4)
+def epoch_order(seed: int, epoch: int, length: int) -> np.ndarray:
+    """The order of the photos in one epoch."""
+    return np.random.default_rng([seed, epoch]).permutation(length)

@@ -1,0 +1,1 @@
+"""Layer 5: the loops (training, evaluation) and their tables and pictures."""

@@ -1,0 +1,186 @@
+"""``samrot evaluate``: score a segmenter on rotated COCO, with and without canonicalization."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from samrot.canonicalizers import load_canonicalizer
+from samrot.data.coco import CocoDataset
+from samrot.engines.photo_runner import PhotoRunner
+from samrot.engines.prompt_sources import PromptSettings, build_prompt_source
+from samrot.engines.run_folder import RunFolder
+from samrot.engines.summary import summarise, summary_table
+from samrot.errors import InputError, MissingFileError, check_choice
+from samrot.segmenters import load_segmenter
+from samrot.segmenters.memo import MemoSegmenter
+
+METHODS = ("none", "canonical", "oracle")
+ANGLES = (0, 90, 180, 270)
+SCORES = ("auto", "detector", "segmenter", "product")
+
+
+@dataclass(kw_only=True)
+class DataSettings:
+    """A COCO-format dataset.
+
+    Args:
+        images: folder of the photos.
+        annotations: COCO JSON.
+    """
+
+    images: str
+    annotations: str
+
+
+@dataclass(kw_only=True)
+class SegmenterSettings:
+    """Which segmenter.
+
+    Args:
+        name: sam_mini, sam_vit_b, sam_vit_l, sam_vit_h, grabcut or box (fills the box).
+        checkpoint: weight file; None for the bundled or official one.
+        multimask: decode three masks and keep the one of the highest predicted IoU.
+        refine: times that the low-resolution logits are fed back as mask input.
+    """
+
+    name: str = "sam_mini"
+    checkpoint: str | None = None
+    multimask: bool = False
+    refine: int = 0
+
+
+@dataclass(kw_only=True)
+class CanonicalizerChoice:
+    """Which canonicalizer.
+
+    Args:
+        name: c4, c4_aspect, or the path of a checkpoint.
+    """
+
+    name: str = "c4"
+
+
+@dataclass(kw_only=True)
+class EvaluateSettings:
+    """Settings of ``samrot evaluate``.
+
+    Args:
+        data: a COCO-format dataset of upright photos.
+        out: run folder; one that exists with the same settings is continued.
+        segmenter: which segmenter.
+        canonicalizer: which canonicalizer.
+        methods: none (plain), canonical, oracle (turned back by the known angle).
+        angles: 0, 90, 180, 270: counter-clockwise turns of the photos.
+        prompts: boxes to prompt with.
+        score: of a mask: detector, segmenter (predicted IoU), product; auto takes the detector's
+            where there is one.
+        limit: of the number of photos, for a quick look.
+        device: cpu, cuda, ...
+    """
+
+    data: DataSettings
+    out: str
+    segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
+    canonicalizer: CanonicalizerChoice = field(default_factory=CanonicalizerChoice)
+    methods: list[str] = field(default_factory=lambda: ["none", "canonical"])
+    angles: list[int] = field(default_factory=lambda: list(ANGLES))
+    prompts: PromptSettings = field(default_factory=PromptSettings)
+    score: str = "auto"
+    limit: int | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name, values, choices in (
+            ("methods", self.methods, METHODS),
+            ("angles", self.angles, ANGLES),
+        ):
+            for value in values:
+                check_choice(f"{name} entry", value, choices)
+            if not values or len(set(values)) < len(values):
+                raise InputError(f"{name} is {values}; expected each once, and at least one")
+        check_choice("score", self.score, SCORES)
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"limit is {self.limit}; expected a positive number of photos")
+
+
+def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
+    """Run, or continue, an evaluation.
+
+    Returns:
+        What ``summary.json`` holds.
+
+    Raises:
+        InputError: if settings or data are unusable; photos that are done stay done.
+    """
+    dataset = CocoDataset.load(settings.data.images, settings.data.annotations)
+    image_ids = dataset.image_ids[: settings.limit]
+    for image_id in image_ids:
+        if not dataset.image_path(image_id).is_file():
+            raise MissingFileError(
+                f"image {dataset.image_path(image_id)} does not exist, but {dataset.source} lists "
+                "it; restore the file, or remove the image from the JSON"
+            )
+    source = build_prompt_source(settings.prompts, dataset, settings.angles, settings.device)
+    segmenter = load_segmenter(
+        settings.segmenter.name, checkpoint=settings.segmenter.checkpoint, device=settings.device
+    )
+    canonicalizer = None
+    if "canonical" in settings.methods:
+        canonicalizer = load_canonicalizer(settings.canonicalizer.name, device=settings.device)
+    run = RunFolder.open(settings.out, settings)
+    photo_runner = PhotoRunner(settings, dataset, source, MemoSegmenter(segmenter), canonicalizer)
+    if not (run.path / "summary.json").is_file():
+        _run_photos(run, photo_runner, image_ids)
+        seconds = time.perf_counter()
+        summary = summarise(
+            read_records(run, image_ids), dataset, image_ids, source.description, settings, run
+        )
+        summary["seconds"]["score"] = round(time.perf_counter() - seconds, 3)
+        run.write_text("summary.md", summary_table(summary))
+        run.write_json("summary.json", summary)
+    result: dict[str, Any] = json.loads((run.path / "summary.json").read_text())
+    return result
+
+
+def _run_photos(run: RunFolder, photo_runner: PhotoRunner, image_ids: list[int]) -> None:
+    """Append one line per photo to ``photos.jsonl``, skipping those that are there."""
+    done = {record["image_id"] for record in read_records(run, image_ids)}
+    path = run.path / "photos.jsonl"
+    if path.exists():
+        _drop_torn_line(path)
+    progress = tqdm(image_ids, desc="evaluate", unit="image")
+    with path.open("a") as file:
+        for image_id in progress:
+            if image_id not in done:
+                file.write(json.dumps(photo_runner(image_id)) + "\n")
+                file.flush()
+
+
+def read_records(run: RunFolder, image_ids: list[int]) -> Iterator[dict[str, Any]]:
+    """The finished photos of a run, one record at a time; a torn last line is not one."""
+    path = run.path / "photos.jsonl"
+    if not path.exists():
+        return
+    wanted = set(image_ids)
+    with path.open() as file:
+        for line in file:
+            if line.endswith("\n"):
+                record = json.loads(line)
+                if record["image_id"] in wanted:
+                    yield record
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut off what a killed run left of its last line."""
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with path.open("r+b") as file:
+            file.truncate(whole)

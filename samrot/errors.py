@@ -1,0 +1,27 @@
+"""The errors that samrot raises on bad input."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+
+class InputError(ValueError):
+    """Bad input. The message is one line: the value, what was expected, the remedy."""
+
+
+class MissingFileError(InputError, FileNotFoundError):
+    """A file or folder that does not exist."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def check_choice(name: str, value: object, choices: Collection[object]) -> None:
+    """Refuse ``value`` unless it is one of ``choices``.
+
+    Raises:
+        InputError: naming the setting, the value and the choices.
+    """
+    if value not in choices:
+        expected = ", ".join(str(choice) for choice in choices)
+        raise InputError(f"{name} is {value!r}; expected one of: {expected}")

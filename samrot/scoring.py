@@ -1,0 +1,101 @@
+"""Scores of rotated-COCO runs. AP is pycocotools' own, over the whole dataset at once."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from samrot.geometry.actions import RLE
+
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+
+
+def average_precision(
+    content: dict[str, Any],
+    results: Sequence[dict[str, Any]],
+    image_ids: Sequence[int],
+    kind: str,
+) -> dict[str, float | None]:
+    """COCO average precision.
+
+    Args:
+        content: the untouched COCO annotations; crowds are ignore regions.
+        results: COCO results with ``segmentation`` (compressed RLE) or ``bbox`` (XYWH), ``score``.
+            Segmentation results must not hold ``bbox``, or their areas would be taken from it.
+        image_ids: images that were run.
+        kind: ``segm`` or ``bbox``.
+
+    Returns:
+        AP, AP50, AP75, APs, APm, APl; None where there is no ground truth of that kind.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = copy.deepcopy(content)
+        truth.createIndex()
+        # loadRes refuses an empty list.
+        found = truth.loadRes(copy.deepcopy(list(results))) if results else _no_results(content)
+        evaluation = COCOeval(truth, found, kind)
+        evaluation.params.imgIds = list(image_ids)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    values = evaluation.stats[:6]
+    return {
+        name: None if value < 0 else float(value)
+        for name, value in zip(METRICS, values, strict=True)
+    }
+
+
+def _no_results(content: dict[str, Any]) -> COCO:
+    empty = COCO()
+    empty.dataset = {**content, "annotations": []}
+    empty.createIndex()
+    return empty
+
+
+def rle_iou(first: RLE, second: RLE) -> float:
+    """IoU of two masks; 1.0 where both are empty."""
+    if coco_mask.area(first) == 0 and coco_mask.area(second) == 0:
+        return 1.0
+    return float(coco_mask.iou([first], [second], [0])[0, 0])
+
+
+def encode_mask(mask: np.ndarray) -> RLE:
+    """(H, W) bool to a compressed RLE whose counts are text, ready for JSON."""
+    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return RLE(size=[int(side) for side in rle["size"]], counts=rle["counts"].decode("ascii"))
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Mean, or None if there is nothing to average or something in it is undefined."""
+    defined = [value for value in values if value is not None]
+    if not values or len(defined) < len(values):
+        return None
+    return float(np.mean(defined))
+
+
+def equivariance(masks_by_angle: Sequence[Sequence[RLE]]) -> dict[str, float | None]:
+    """How alike the masks of the same instances are at different angles, in the upright frame.
+
+    Args:
+        masks_by_angle: for each angle, upright first, the masks of the same instances in order.
+
+    Returns:
+        ``identical_masks``: share of instances whose masks are bit-identical at all angles;
+        ``mean_iou``: with the mask of the first angle. None without instances.
+    """
+    reference, *turned = masks_by_angle
+    identical = [
+        all(masks[i]["counts"] == rle["counts"] for masks in turned)
+        for i, rle in enumerate(reference)
+    ]
+    ious = [rle_iou(rle, masks[i]) for masks in turned for i, rle in enumerate(reference)]
+    return {"identical_masks": mean(identical), "mean_iou": mean(ious)}

@@ -1,0 +1,90 @@
+"""Segmenters: name -> loader.
+
+To add one: a file with a class that follows ``base.Segmenter`` (``grabcut`` is the smallest), and a
+line in ``SEGMENTERS``; ``tests/segmenters`` then tests its contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from segment_anything.build_sam import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
+from torch import Tensor
+
+from samrot import weights
+from samrot.errors import InputError, check_choice
+from samrot.segmenters.base import Encoding, Prompts, Segmentation, Segmenter
+from samrot.segmenters.filled_box import FilledBoxSegmenter
+from samrot.segmenters.grabcut import GrabCutSegmenter
+from samrot.segmenters.sam import SamSegmenter, load_official
+from samrot.segmenters.sam_mini import build_sam_mini
+
+__all__ = [
+    "SEGMENTERS",
+    "Encoding",
+    "Prompts",
+    "SamSegmenter",
+    "Segmentation",
+    "Segmenter",
+    "load_segmenter",
+    "save_sam_mini",
+]
+
+_MINI_FORMAT = "samrot-sam-mini"
+_MINI_FILE = "sam_mini.safetensors"
+
+
+def _load_mini(checkpoint: str | Path | None, device: str) -> SamSegmenter:
+    path = weights.bundled(_MINI_FILE) if checkpoint is None else Path(checkpoint)
+    state, _ = weights.load(path, format_name=_MINI_FORMAT)
+    sam = build_sam_mini()
+    weights.load_into(sam, state, path)
+    return SamSegmenter(sam.requires_grad_(False).to(device), "sam_mini")
+
+
+def save_sam_mini(state: dict[str, Tensor], path: str | Path) -> None:
+    """Write a ``sam_mini`` checkpoint."""
+    weights.save(path, state, format_name=_MINI_FORMAT, header={})
+
+
+def _without_weights(
+    build: Callable[[], Segmenter], checkpoint: str | Path | None, device: str
+) -> Segmenter:
+    segmenter = build()
+    if checkpoint is not None:
+        raise InputError(
+            f"{segmenter.name} has no weights, but checkpoint is {checkpoint}; leave it out"
+        )
+    return segmenter
+
+
+# Name -> loader(checkpoint, device).
+SEGMENTERS: dict[str, Callable[[str | Path | None, str], Segmenter]] = {
+    "sam_mini": _load_mini,
+    "sam_vit_b": partial(load_official, "sam_vit_b", build_sam_vit_b),
+    "sam_vit_l": partial(load_official, "sam_vit_l", build_sam_vit_l),
+    "sam_vit_h": partial(load_official, "sam_vit_h", build_sam_vit_h),
+    "grabcut": partial(_without_weights, GrabCutSegmenter),
+    "box": partial(_without_weights, FilledBoxSegmenter),
+}
+
+
+def load_segmenter(
+    name: str = "sam_mini", *, checkpoint: str | Path | None = None, device: str = "cpu"
+) -> Segmenter:
+    """A segmenter, ready for inference.
+
+    Args:
+        name: ``sam_mini`` (bundled), ``sam_vit_b``, ``sam_vit_l``, ``sam_vit_h``,
+            ``grabcut`` or ``box``.
+        checkpoint: weight file; None takes the bundled one, or the official one from the weights
+            folder (``weights/README.md``).
+        device: ``cpu``, ``cuda``, ...
+
+    Raises:
+        InputError: if the name is unknown, or the file missing, damaged or of another architecture.
+    """
+    check_choice("segmenter", name, SEGMENTERS)
+    return SEGMENTERS[name](checkpoint, device)

@@ -1,0 +1,84 @@
+"""OpenCV GrabCut as a segmenter: boxes in, masks out, no weights.
+
+The smallest real segmenter, and the example to copy: keep what you need of the photo in
+``Encoding.features``, return ``Segmentation`` from ``decode``, add a line to ``SEGMENTERS``.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+
+from samrot.segmenters.base import (
+    Encoding,
+    Prompts,
+    Segmentation,
+    boxes_alone,
+    segmentation_from_masks,
+)
+
+ITERATIONS = 5
+
+
+class GrabCutSegmenter:
+    """Colour models of inside and outside the box, and a graph cut between them (Rother 2004)."""
+
+    name = "grabcut"
+    predicts_scores = False
+
+    @property
+    def device(self) -> torch.device:
+        """Always the CPU."""
+        return torch.device("cpu")
+
+    def encode(self, image: np.ndarray) -> Encoding:
+        """Keep the photo, (H, W, 3) uint8 RGB."""
+        return Encoding((image.shape[0], image.shape[1]), np.ascontiguousarray(image))
+
+    def decode(
+        self,
+        encoding: Encoding,
+        prompts: Prompts,
+        *,
+        multimask_output: bool = False,
+        return_logits: bool = False,
+    ) -> Segmentation:
+        """Segment each box; one candidate, score 1.0, logits of +-1.
+
+        Raises:
+            InputError: if a prompt is anything but a box.
+        """
+        boxes_xyxy = boxes_alone(prompts, self.name)
+        masks = np.zeros((len(boxes_xyxy), *encoding.size_hw), dtype=bool)
+        for mask, box_xyxy in zip(masks, boxes_xyxy, strict=True):
+            mask[:] = grabcut(encoding.features, box_xyxy)
+        return segmentation_from_masks(masks, return_logits=return_logits)
+
+
+def grabcut(image: np.ndarray, box_xyxy: np.ndarray) -> np.ndarray:
+    """Segment what a box holds.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        box_xyxy: (4,), pixels; the part outside of the image is ignored.
+
+    Returns:
+        (H, W) bool. The filled box where there is too little inside or outside to tell apart.
+    """
+    height, width = image.shape[:2]
+    left, top = (int(max(0, np.floor(edge))) for edge in box_xyxy[:2])
+    right = int(min(width, np.ceil(box_xyxy[2])))
+    bottom = int(min(height, np.ceil(box_xyxy[3])))
+    mask = np.zeros((height, width), dtype=np.uint8)
+    if right <= left or bottom <= top:
+        return mask.astype(bool)
+    mask[top:bottom, left:right] = cv2.GC_PR_FGD
+    if min(right - left, bottom - top) < 3 or (mask == cv2.GC_BGD).sum() < 10:
+        return mask.astype(bool)
+    # OpenCV seeds its mixture models from a global generator, so calls would differ.
+    cv2.setRNGSeed(0)
+    inside, outside = np.zeros((1, 65)), np.zeros((1, 65))
+    unused_rectangle = (0, 0, 0, 0)
+    cv2.grabCut(image, mask, unused_rectangle, outside, inside, ITERATIONS, cv2.GC_INIT_WITH_MASK)
+    return (mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)

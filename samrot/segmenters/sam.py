@@ -1,0 +1,153 @@
+"""``segment_anything`` models as segmenters, bit for bit what ``SamPredictor`` computes."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from segment_anything.modeling import Sam
+from segment_anything.utils.transforms import ResizeLongestSide
+from torch import Tensor
+
+from samrot import weights
+from samrot.errors import InputError, MissingFileError
+from samrot.segmenters.base import Encoding, Prompts, Segmentation
+
+
+class SamSegmenter:
+    """Any ``segment_anything.modeling.Sam``: same resize, normalisation, padding and threshold.
+
+    Args:
+        sam: the model; used as it is, on the device it is on.
+        name: for records.
+        prompts_per_batch: prompts decoded at once, which bounds memory.
+    """
+
+    predicts_scores = True
+
+    def __init__(self, sam: Sam, name: str = "sam", *, prompts_per_batch: int = 32) -> None:
+        self.sam = sam
+        self.name = name
+        self.prompts_per_batch = prompts_per_batch
+        self.transform = ResizeLongestSide(sam.image_encoder.img_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        device: torch.device = self.sam.device
+        return device
+
+    @torch.no_grad()
+    def encode(self, image: np.ndarray) -> Encoding:
+        """Look at a photo, (H, W, 3) uint8 RGB; its longest side becomes the model's input side.
+
+        Raises:
+            InputError: if the photo is so narrow that less than half a pixel of it would remain.
+        """
+        size_hw = (image.shape[0], image.shape[1])
+        if min(self._input_size(size_hw)) < 1:
+            raise InputError(
+                f"image is {size_hw[0]}x{size_hw[1]}; {self.name} resizes the longest side to "
+                f"{self.transform.target_length}, which leaves nothing of the other: crop the image"
+            )
+        # The numpy path: apply_image_torch of segment-anything 1.0 resizes to a wrong shape.
+        resized = torch.as_tensor(self.transform.apply_image(image), device=self.device)
+        square = self.sam.preprocess(resized.permute(2, 0, 1).contiguous()[None])
+        return Encoding(size_hw, self.sam.image_encoder(square))
+
+    @torch.no_grad()
+    def decode(
+        self,
+        encoding: Encoding,
+        prompts: Prompts,
+        *,
+        multimask_output: bool = False,
+        return_logits: bool = False,
+    ) -> Segmentation:
+        """Segment what the prompts point at; boxes, points and mask inputs may be combined."""
+        step = self.prompts_per_batch
+        parts = [
+            self._decode_batch(encoding, prompts[i : i + step], multimask_output, return_logits)
+            for i in range(0, max(1, len(prompts)), step)
+        ]
+        return Segmentation(
+            masks=torch.cat([part.masks for part in parts]),
+            scores=torch.cat([part.scores for part in parts]),
+            low_res_logits=torch.cat([part.low_res_logits for part in parts]),
+        )
+
+    def _decode_batch(
+        self, encoding: Encoding, prompts: Prompts, multimask_output: bool, return_logits: bool
+    ) -> Segmentation:
+        points, boxes = None, None
+        if prompts.point_coords is not None:
+            coords = self.transform.apply_coords(prompts.point_coords, encoding.size_hw)
+            labels = torch.as_tensor(prompts.point_labels, dtype=torch.int, device=self.device)
+            points = (self._to_device(coords), labels)
+        if prompts.boxes_xyxy is not None:
+            boxes = self._to_device(
+                self.transform.apply_boxes(prompts.boxes_xyxy, encoding.size_hw)
+            )
+        masks = prompts.mask_inputs
+        sparse_embeddings, dense_embeddings = self.sam.prompt_encoder(
+            points=points,
+            boxes=boxes,
+            masks=None if masks is None else masks.to(self.device, torch.float),
+        )
+        low_res_logits, scores = self.sam.mask_decoder(
+            image_embeddings=encoding.features,
+            image_pe=self.sam.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse_embeddings,
+            dense_prompt_embeddings=dense_embeddings,
+            multimask_output=multimask_output,
+        )
+        logits = self.sam.postprocess_masks(
+            low_res_logits, self._input_size(encoding.size_hw), encoding.size_hw
+        )
+        masks = logits if return_logits else logits > self.sam.mask_threshold
+        return Segmentation(masks, scores, low_res_logits)
+
+    def _to_device(self, coordinates: np.ndarray) -> Tensor:
+        return torch.as_tensor(coordinates, dtype=torch.float, device=self.device)
+
+    def _input_size(self, size_hw: tuple[int, int]) -> tuple[int, int]:
+        height, width = self.transform.get_preprocess_shape(*size_hw, self.transform.target_length)
+        return height, width
+
+
+def load_official(
+    name: str, builder: Callable[[], Sam], checkpoint: str | Path | None, device: str
+) -> SamSegmenter:
+    """A model with weights in the official ``.pth`` format.
+
+    Args:
+        name: ``sam_vit_b``, ``sam_vit_l`` or ``sam_vit_h``.
+        builder: makes the model with random weights.
+        checkpoint: path; None looks in the weights folder, and downloads where there is a network.
+        device: where it runs.
+
+    Raises:
+        InputError: if the file is missing, damaged, or of another architecture.
+    """
+    path = weights.official_sam(name) if checkpoint is None else Path(checkpoint)
+    if not path.is_file():
+        raise MissingFileError(
+            f"checkpoint {path} does not exist; expected an official {name} file, see "
+            "weights/README.md"
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"checkpoint {path} cannot be read ({reason}); it is truncated or no torch checkpoint: "
+            "download it again"
+        ) from error
+    if not isinstance(state, dict):
+        raise InputError(f"checkpoint {path} holds a {type(state).__name__}; expected weights")
+    sam = builder()
+    weights.load_into(sam, state, path)
+    return SamSegmenter(sam.eval().requires_grad_(False).to(device), name)

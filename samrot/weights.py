@@ -1,0 +1,135 @@
+"""Weight files: bundled, downloaded, saved and loaded, always checked."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from samrot.errors import InputError, MissingFileError
+
+_OFFICIAL_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
+# Name -> file and SHA-256, as published with segment-anything.
+OFFICIAL_SAM = {
+    "sam_vit_b": (
+        "sam_vit_b_01ec64.pth",
+        "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+    ),
+    "sam_vit_l": (
+        "sam_vit_l_0b3195.pth",
+        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+    ),
+    "sam_vit_h": (
+        "sam_vit_h_4b8939.pth",
+        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+    ),
+}
+
+
+def weights_folder() -> Path:
+    """Where official checkpoints are looked for: $SAMROT_WEIGHTS, or ``weights`` here."""
+    return Path(os.environ.get("SAMROT_WEIGHTS", "weights"))
+
+
+def official_sam(name: str) -> Path:
+    """The official checkpoint of a SAM, downloaded and checked if it is not there yet.
+
+    Args:
+        name: ``sam_vit_b``, ``sam_vit_l`` or ``sam_vit_h``.
+
+    Raises:
+        InputError: if it is not there and cannot be downloaded, or its checksum is wrong.
+    """
+    import pooch
+
+    file_name, sha256 = OFFICIAL_SAM[name]
+    folder = weights_folder()
+    try:
+        found = pooch.retrieve(
+            _OFFICIAL_URL + file_name, f"sha256:{sha256}", file_name, folder, progressbar=True
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"checkpoint {folder / file_name} is not there and cannot be downloaded ({reason}); "
+            f"put the official {name} file there, or give its path, see weights/README.md"
+        ) from error
+    return Path(found)
+
+
+def bundled(file_name: str) -> Path:
+    """Path of a weight file that ships inside the package."""
+    return Path(str(resources.files("samrot") / "pretrained" / file_name))
+
+
+def save(
+    path: str | Path, state: dict[str, Tensor], *, format_name: str, header: dict[str, Any]
+) -> None:
+    """Write tensors and a JSON header as safetensors; the file appears whole or not at all.
+
+    Floating-point tensors are stored in half precision; ``load`` makes them float32 again.
+    """
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    tensors = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+        for name, tensor in state.items()
+    }
+    save_file(tensors, partial, metadata={"samrot": json.dumps({"format": format_name, **header})})
+    os.replace(partial, path)
+
+
+def load(path: str | Path, *, format_name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what ``save`` wrote; as float32.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        InputError: if it is damaged, or of another format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"checkpoint {path} does not exist; expected a {format_name} file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"checkpoint {path} cannot be read ({error}); it is truncated or not safetensors: "
+            "restore the file"
+        ) from error
+    header = json.loads(metadata.get("samrot", "{}"))
+    if header.get("format") != format_name:
+        raise InputError(
+            f"checkpoint {path} has format {header.get('format')!r}; expected {format_name!r}"
+        )
+    state = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    return state, header
+
+
+def load_into(module: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
+    """Fill a module, every tensor and nothing else.
+
+    Raises:
+        InputError: if names or shapes differ, naming the first that does.
+    """
+    expected = module.state_dict()
+    remedy = "choose the name that this checkpoint was made for"
+    for name in sorted(expected.keys() ^ state.keys()):
+        side = "lacks" if name in expected else "has an unknown"
+        raise InputError(
+            f"checkpoint {path} is of another architecture: it {side} {name}; {remedy}"
+        )
+    for name, tensor in expected.items():
+        if tensor.shape != state[name].shape:
+            raise InputError(
+                f"checkpoint {path} is of another architecture: {name} has shape "
+                f"{tuple(state[name].shape)}, expected {tuple(tensor.shape)}; {remedy}"
+            )
+    module.load_state_dict(state)

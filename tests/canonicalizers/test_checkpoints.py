@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from samrot import weights
+from samrot.canonicalizers import (
+    BUNDLED,
+    CANONICALIZERS,
+    build_canonicalizer,
+    load_canonicalizer,
+    save_canonicalizer,
+)
+from samrot.errors import InputError
+from tests.conftest import random_photo
+
+
+@pytest.mark.parametrize("architecture", CANONICALIZERS)
+def test_round_trip(architecture: str, tmp_path: Path) -> None:
+    if architecture == "escnn_wrn":
+        pytest.importorskip("escnn", reason="escnn is not installed")
+    options = {"widths": [16, 32] if architecture == "orbit_cnn" else [2, 4]}
+    torch.manual_seed(3)
+    canonicalizer = build_canonicalizer(architecture, size=33, frame="letterbox", **options).eval()
+    path = tmp_path / "c.safetensors"
+    save_canonicalizer(canonicalizer, path, architecture=architecture, options=options)
+    image = random_photo(0, 40, 63)
+    loaded = load_canonicalizer(path)
+    torch.testing.assert_close(  # to half precision, in which checkpoints are stored
+        loaded.logits(image), canonicalizer.logits(image), rtol=0, atol=0.02
+    )
+    assert not any(p.requires_grad for p in loaded.parameters())
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled(name: str) -> None:
+    prediction = load_canonicalizer(name).predict(random_photo(0, 48, 64))
+    assert prediction.pose in range(4)
+    assert prediction.probabilities.shape == (4,)
+    np.testing.assert_allclose(prediction.probabilities.sum(), 1)
+
+
+def test_bad_checkpoints(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'c5' is neither bundled nor a file; .*c4, c4_aspect"):
+        load_canonicalizer("c5")
+    whole = weights.bundled(BUNDLED["c4"]).read_bytes()
+    torn = tmp_path / "torn.safetensors"
+    torn.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"torn\.safetensors cannot be read .* truncated"):
+        load_canonicalizer(torn)
+    with pytest.raises(InputError, match="has format 'samrot-sam-mini'; expected 'samrot-canon"):
+        load_canonicalizer(weights.bundled("sam_mini.safetensors"))
+    other = tmp_path / "other.safetensors"
+    canonicalizer = build_canonicalizer("gcnn", size=33, widths=[2, 4])
+    save_canonicalizer(canonicalizer, other, architecture="gcnn", options={"widths": [2, 6]})
+    with pytest.raises(InputError, match="of another architecture: .* has shape"):
+        load_canonicalizer(other)
+
+
+def test_unknown_settings() -> None:
+    with pytest.raises(InputError, match="architecture is 'vit'; expected one of: gcnn, gwrn"):
+        build_canonicalizer("vit")
+    with pytest.raises(InputError, match="options .* do not fit"):
+        build_canonicalizer("gcnn", depth=3)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4), dtype=np.uint8), r"shape \(4, 4\); expected \(H, W, 3\)"),
+        (np.zeros((0, 4, 3), dtype=np.uint8), "not empty"),
+        (np.zeros((4, 4, 3)), "dtype float64; expected uint8"),
+        ("photo.jpg", "a str; expected a numpy array"),
+    ],
+)
+def test_bad_images(image: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_canonicalizer("c4").pose(image)  # type: ignore[arg-type]

@@ -1,0 +1,109 @@
+"""Every canonicalizer obeys the roll law, on every size; a network that does not is caught."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from samrot.canonicalizers import CANONICALIZERS, Canonicalizer, Thumbnail, build_canonicalizer
+from samrot.canonicalizers.thumbnail import FRAMES
+from samrot.geometry.actions import rotate_image
+from samrot.geometry.groups import C4
+from tests.conftest import random_photo
+
+SIZES = [(48, 64), (63, 40), (40, 63), (33, 33), (5, 7), (1, 1), (37, 90)]
+# escnn samples its filters in float32; the exported network is tested in float64.
+TOLERANCE = {"escnn_wrn": 1e-6}
+
+
+def law_violation(canonicalizer: Canonicalizer, image: np.ndarray) -> float:
+    """Largest difference from the law over the four turns, relative to the logits' size."""
+    upright = canonicalizer.logits(image)
+    scale = max(1.0, float(upright.abs().max()))
+    return max(
+        float(
+            (canonicalizer.logits(rotate_image(image, k)) - C4.act_on_logits(upright, k))
+            .abs()
+            .max()
+        )
+        / scale
+        for k in range(4)
+    )
+
+
+def small(architecture: str, frame: str) -> Canonicalizer:
+    if architecture == "escnn_wrn":
+        pytest.importorskip("escnn", reason="escnn is not installed")
+    torch.manual_seed(0)
+    widths = [16, 32] if architecture == "orbit_cnn" else [2, 4]
+    canonicalizer = build_canonicalizer(
+        architecture, size=33, frame=frame, aspect_log_odds=0.7, widths=widths
+    )
+    if architecture == "escnn_wrn":
+        canonicalizer.network = canonicalizer.network.export()
+    return canonicalizer.eval().double()
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("architecture", CANONICALIZERS)
+def test_roll_law(architecture: str, frame: str) -> None:
+    canonicalizer = small(architecture, frame)
+    for seed, (height, width) in enumerate(SIZES):
+        image = random_photo(seed, height, width)
+        assert law_violation(canonicalizer, image) < TOLERANCE.get(architecture, 1e-10)
+
+
+@pytest.mark.parametrize("architecture", CANONICALIZERS)
+def test_poses_are_exact_in_float32(architecture: str) -> None:
+    canonicalizer = small(architecture, "square").float()
+    for seed in range(10):
+        image = random_photo(seed, 41, 64)
+        pose = canonicalizer.pose(image)
+        turned = [canonicalizer.pose(rotate_image(image, k)) for k in range(4)]
+        assert turned == [(pose + k) % 4 for k in range(4)]
+
+
+def test_the_aspect_ratio_is_hidden_unless_asked_for() -> None:
+    canonicalizer = small("gcnn", "square")
+    image = random_photo(0, 33, 33)
+    wide = np.concatenate([random_photo(1, 33, 10), image, random_photo(2, 33, 10)], axis=1)
+    told = canonicalizer.logits(wide) - canonicalizer.logits(image)
+    torch.testing.assert_close(told, torch.tensor([0.35, -0.35, 0.35, -0.35]).double())
+    canonicalizer.aspect_log_odds = 0.0
+    assert torch.equal(canonicalizer.logits(wide), canonicalizer.logits(image))
+
+
+def test_a_plain_network_breaks_the_law() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 5, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    plain = Canonicalizer(nn.Sequential(network, nn.Linear(8, 4)), Thumbnail(33)).double()
+    assert law_violation(plain, random_photo(0, 48, 64)) > 1e-3
+
+
+def test_an_integer_crop_breaks_the_law() -> None:
+    """Why the thumbnail samples in continuous coordinates: parity of the sides."""
+
+    class IntegerCrop(Thumbnail):
+        def __call__(self, image: np.ndarray) -> np.ndarray:
+            height, width = image.shape[:2]
+            side = min(height, width)
+            top, left = (height - side) // 2, (width - side) // 2
+            return super().__call__(image[top : top + side, left : left + side])
+
+    canonicalizer = small("gcnn", "square")
+    assert law_violation(canonicalizer, random_photo(0, 40, 63)) < 1e-10
+    canonicalizer.thumbnail = IntegerCrop(33)
+    assert law_violation(canonicalizer, random_photo(0, 40, 63)) > 1e-3
+
+
+def test_escnn_export_is_the_same_network() -> None:
+    pytest.importorskip("escnn", reason="escnn is not installed")
+    torch.manual_seed(0)
+    trained = build_canonicalizer("escnn_wrn", size=33, widths=[2, 4]).network
+    images = torch.randn(4, 3, 33, 33)
+    trained.train()
+    trained(images)  # moves the running statistics
+    trained.eval()
+    torch.testing.assert_close(trained.export()(images), trained(images), rtol=1e-5, atol=1e-5)

@@ -1,0 +1,90 @@
+"""Shared fixtures: small datasets, a tiny segmenter, and real photos where they are at hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from samrot.data.coco import CocoDataset
+from samrot.data.coco_writer import write_scenes
+from samrot.segmenters import Encoding, Prompts, Segmentation
+
+COCO_MINI = Path(__file__).parents[2] / "shared" / "coco-mini"
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def coco_mini() -> Path:
+    """Real COCO photos beside the project."""
+    if not COCO_MINI.is_dir():
+        pytest.skip(f"real photos are not at hand ({COCO_MINI.name} is absent beside the project)")
+    return COCO_MINI
+
+
+@pytest.fixture(scope="session")
+def scenes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six procedural scenes as a COCO dataset."""
+    folder = tmp_path_factory.mktemp("scenes") / "dataset"
+    write_scenes(folder, 6, seed=5)
+    return folder
+
+
+@pytest.fixture
+def scenes(scenes_folder: Path) -> CocoDataset:
+    return CocoDataset.load(scenes_folder / "images", scenes_folder / "annotations.json")
+
+
+class ThresholdSegmenter:
+    """A segmenter that knows no rotation: what is brighter than its left neighbour, in the box."""
+
+    name = "threshold"
+    predicts_scores = True
+    device = torch.device("cpu")
+
+    def encode(self, image: np.ndarray) -> Encoding:
+        grey = image.astype(np.int64).sum(axis=2)
+        brighter = grey > np.roll(grey, 1, axis=1)
+        return Encoding((image.shape[0], image.shape[1]), brighter)
+
+    def decode(
+        self,
+        encoding: Encoding,
+        prompts: Prompts,
+        *,
+        multimask_output: bool = False,
+        return_logits: bool = False,
+    ) -> Segmentation:
+        height, width = encoding.size_hw
+        x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+        boxes = prompts.boxes_xyxy
+        assert boxes is not None
+        inside = np.stack([(x > a) & (y > b) & (x < c) & (y < d) for a, b, c, d in boxes])
+        masks = torch.from_numpy(inside & encoding.features)[:, None]
+        logits = masks.float() * 2 - 1
+        # The last bits of the boxes show in the scores, so that a frame that is off is seen.
+        scores = torch.from_numpy(boxes.sum(axis=1, keepdims=True))
+        return Segmentation(logits if return_logits else masks, scores, logits[..., :4, :4])
+
+
+@pytest.fixture
+def threshold_segmenter() -> ThresholdSegmenter:
+    return ThresholdSegmenter()
+
+
+def write_coco(folder: Path, content: object, images: dict[str, np.ndarray]) -> tuple[Path, Path]:
+    """Write a small dataset; returns its image folder and annotation file."""
+    (folder / "images").mkdir(parents=True)
+    for name, image in images.items():
+        Image.fromarray(image).save(folder / "images" / name)
+    path = folder / "annotations.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder / "images", path
+
+
+def random_photo(seed: int, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from samrot.data.coco import CocoDataset, find_coco
+from samrot.errors import InputError, MissingFileError
+from tests.conftest import random_photo, write_coco
+
+
+def small_content() -> dict[str, Any]:
+    square = {"category_id": 3, "image_id": 7, "iscrowd": 0}
+    return {
+        "images": [{"id": 7, "file_name": "a.png", "height": 20, "width": 30}],
+        "categories": [{"id": 3, "name": "thing"}],
+        "annotations": [
+            {**square, "id": 2, "bbox": [2, 3, 10, 8], "area": 80,
+             "segmentation": [[2, 3, 12, 3, 12, 11, 2, 11]]},
+            {**square, "id": 1, "bbox": [0, 0, 0, 0], "area": 0,
+             "segmentation": [[1, 1, 1, 1, 1, 1]]},
+            {**square, "id": 5, "bbox": [0, 0, 5, 20], "area": 100, "iscrowd": 1,
+             "segmentation": {"size": [20, 30], "counts": [0, 100, 500]}},
+        ],
+    }  # fmt: skip
+
+
+def load(folder: Path, content: object) -> CocoDataset:
+    return CocoDataset.load(*write_coco(folder, content, {"a.png": random_photo(0, 20, 30)}))
+
+
+def test_reads_masks_of_every_kind(tmp_path: Path) -> None:
+    dataset = load(tmp_path / "d", small_content())
+    assert [a["id"] for a in dataset.annotations_by_image[7]] == [1, 2, 5]
+    assert [a["id"] for a in dataset.instances(7)] == [2]
+    polygon, crowd = (dataset.mask(dataset.annotations_by_image[7][i]) for i in (1, 2))
+    assert polygon.sum() == 80
+    assert crowd[:, :5].all()
+    assert crowd.sum() == 100
+    assert dataset.read(7).shape == (20, 30, 3)
+
+
+def broken(change: Any) -> object:
+    content = copy.deepcopy(small_content())
+    return change(content) or content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{not json", r"annotations\.json is not JSON"),
+        ([1, 2], "is not COCO: it has no list 'images'"),
+        ({"images": [], "annotations": [], "categories": []}, "lists no images"),
+        (broken(lambda c: c.pop("categories") and None), "no list 'categories'"),
+        (broken(lambda c: c["annotations"][0].update(image_id=9)), "image 9, which is not listed"),
+        (broken(lambda c: c["annotations"][0].update(category_id=4)), "category 4, which is not"),
+        (broken(lambda c: c["annotations"][0].pop("bbox") and None), "entry 2 lacks 'bbox'"),
+        (broken(lambda c: c["annotations"][0].update(id=1)), "annotations id 1 occurs twice"),
+        (broken(lambda c: c["images"][0].update(file_name="../a.png")), "climbs out of the image"),
+        (broken(lambda c: c["images"][0].update(file_name="/a.png")), "climbs out of the image"),
+    ],
+)
+def test_bad_annotations(content: object, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        load(tmp_path / "d", content)
+
+
+def test_missing_and_mismatched(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"data\.images .* does not exist"):
+        CocoDataset.load(tmp_path / "none", tmp_path / "none.json")
+    with pytest.raises(MissingFileError, match=r"data\.annotations .* does not exist"):
+        CocoDataset.load(tmp_path, tmp_path / "none.json")
+    content = small_content()
+    content["images"][0]["height"] = 21
+    with pytest.raises(InputError, match=r"is 20x30 .* records 21x30"):
+        load(tmp_path / "d", content).read(7)
+
+
+def test_find_coco(tmp_path: Path, scenes_folder: Path) -> None:
+    assert find_coco(scenes_folder) == (
+        scenes_folder / "images",
+        scenes_folder / "annotations.json",
+    )
+    with pytest.raises(InputError, match=r"found: none; use samrot evaluate"):
+        find_coco(tmp_path)
+    beside = tmp_path / "coco"
+    images, annotations = write_coco(beside, small_content(), {"a.png": random_photo(0, 20, 30)})
+    images.rename(beside / "val")
+    (beside / "annotations").mkdir()
+    annotations.rename(beside / "annotations" / "instances_val.json")
+    found = (beside / "val", beside / "annotations" / "instances_val.json")
+    assert find_coco(beside / "val") == found
+    assert json.loads(found[1].read_text())["images"]
+    assert np.array_equal(CocoDataset.load(*found).read(7), random_photo(0, 20, 30))

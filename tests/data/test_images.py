@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samrot.data.images import list_images, read_image
+from samrot.errors import InputError, MissingFileError
+from tests.conftest import random_photo
+
+
+def test_modes_become_rgb(tmp_path: Path) -> None:
+    photo = random_photo(0, 5, 7)
+    grey = photo[..., 0]
+    deep = grey.astype(np.uint16) * 257
+    cases = {
+        "rgb.png": (Image.fromarray(photo), photo),
+        "rgba.png": (Image.fromarray(np.dstack([photo, grey])), photo),
+        "grey.png": (Image.fromarray(grey), np.repeat(grey[..., None], 3, 2)),
+        "deep.png": (Image.fromarray(deep), np.repeat(grey[..., None], 3, 2)),
+        "palette.png": (Image.fromarray(photo).quantize(16), None),
+    }
+    for name, (image, expected) in cases.items():
+        image.save(tmp_path / name)
+        read = read_image(tmp_path / name)
+        assert read.shape == (5, 7, 3)
+        assert read.dtype == np.uint8
+        assert read.flags.c_contiguous
+        if expected is not None:
+            assert np.array_equal(read, expected), name
+
+
+def test_exif(tmp_path: Path) -> None:
+    photo = random_photo(0, 5, 7)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned clockwise by 90 degrees
+    path = tmp_path / "turned.png"
+    Image.fromarray(photo).save(path, exif=exif)
+    assert np.array_equal(read_image(path), np.rot90(photo, -1))
+    with pytest.warns(UserWarning, match="EXIF orientation 6 is ignored"):
+        assert np.array_equal(read_image(path, apply_exif=False), photo)
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"none\.jpg does not exist"):
+        read_image(tmp_path / "none.jpg")
+    whole = tmp_path / "whole.jpg"
+    Image.fromarray(random_photo(0, 200, 300)).save(whole)
+    torn = tmp_path / "torn.jpg"
+    torn.write_bytes(whole.read_bytes()[:9000])
+    with pytest.raises(InputError, match=r"torn\.jpg cannot be decoded"):
+        read_image(torn)
+    text = tmp_path / "text.jpg"
+    text.write_text("not a photo")
+    with pytest.raises(InputError, match=r"text\.jpg cannot be decoded"):
+        read_image(text)
+
+
+def test_list_images(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="does not exist"):
+        list_images(tmp_path / "none")
+    with pytest.raises(InputError, match="holds no image"):
+        list_images(tmp_path)
+    (tmp_path / "below").mkdir()
+    for name in ("b.JPG", "below/a.png", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [p.name for p in list_images(tmp_path)] == ["b.JPG", "a.png"]

@@ -1,0 +1,117 @@
+"""Training sam_mini: the loss falls, the run resumes, views carry exact targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from samrot.data.coco import CocoDataset
+from samrot.data.prompted_views import PromptedViews, ViewSettings
+from samrot.engines.finetune import FinetuneSettings, MaskSettings, batch_loss, finetune
+from samrot.engines.train import OptimSettings
+from samrot.errors import InputError
+from samrot.segmenters import load_segmenter
+from samrot.segmenters.sam_mini import build_sam_mini
+
+
+def settings(out: Path, **changes: Any) -> FinetuneSettings:
+    optim = OptimSettings(
+        steps=4, batch_size=2, warmup_steps=1, learning_rate=1e-3, ema_decay=0.5, bfloat16=False
+    )
+    values: dict[str, Any] = {"view_size": 64, "optim": optim, "workers": 0, "val_every": 2}
+    return FinetuneSettings(out=str(out), **{**values, **changes})
+
+
+def test_views_carry_exact_targets(scenes: CocoDataset) -> None:
+    views = PromptedViews(scenes, 128, ViewSettings(box_jitter=0.0, full_size=256), seed=3)
+    total = 0
+    for n in range(12):
+        view, again = views[n], views[n]
+        assert torch.equal(view.image, again.image)
+        assert torch.equal(view.masks, again.masks)
+        assert view.image.shape == (3, 128, 128)
+        height, width = view.content_hw
+        assert not view.image[:, height:].any()
+        assert not view.image[:, :, width:].any()
+        for mask, box, points, labels in zip(
+            view.masks.numpy(), view.boxes_xyxy.numpy(), view.points_xy.numpy(),
+            view.point_labels.numpy(), strict=True,
+        ):  # fmt: skip
+            total += 1
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            tight = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) * 2
+            assert np.abs(tight - box).max() <= 1
+            assert labels[0] == 1
+            for (x, y), label in zip(points, labels, strict=True):
+                if label == 1:
+                    assert mask[int(y) // 2, int(x) // 2] > 0
+    assert total > 10
+
+
+@pytest.mark.parametrize("refine", [False, True])
+def test_every_part_learns(refine: bool) -> None:
+    torch.manual_seed(0)
+    sam = build_sam_mini(64).train()
+    views = PromptedViews(None, 64, ViewSettings(point_share=0.5, min_area=20), seed=0)
+    batch = [views[n] for n in range(6)]
+    loss, iou = batch_loss(sam, batch, refine=refine, candidates=True)
+    loss.backward()
+    assert 0 <= iou <= 1
+    silent = {name for name, p in sam.named_parameters() if p.grad is None or not p.grad.any()}
+    masks_only = {n for n, _ in sam.named_parameters() if "mask_downscaling" in n}
+    assert (silent & masks_only == set()) if refine else (masks_only <= silent)
+    assert not {n for n in silent if n.startswith(("image_encoder", "prompt_encoder.drawing"))}
+
+
+def test_the_loss_falls_on_one_batch() -> None:
+    torch.manual_seed(0)
+    sam = build_sam_mini(64).train()
+    views = PromptedViews(None, 64, ViewSettings(point_share=0.0, min_area=20), seed=0)
+    batch = [views[n] for n in range(4)]
+    optimizer = torch.optim.AdamW(sam.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(25):
+        loss, _ = batch_loss(sam, batch, refine=False, candidates=False)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_resumes_to_the_same_weights(
+    scenes_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = MaskSettings(
+        images=str(scenes_folder / "images"), annotations=str(scenes_folder / "annotations.json")
+    )
+    whole = finetune(settings(tmp_path / "whole", data=data, val=data, val_limit=1))
+    wanted = settings(tmp_path / "cut", data=data, val=data, val_limit=1)
+    steps = iter(range(3))
+
+    def stop_after_3_steps(*arguments: Any, **options: Any) -> Any:
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        return batch_loss(*arguments, **options)
+
+    monkeypatch.setattr("samrot.engines.finetune.batch_loss", stop_after_3_steps)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(wanted)
+    monkeypatch.undo()
+    assert finetune(wanted).read_bytes() == whole.read_bytes()
+    assert "val_mean_iou" in (tmp_path / "cut" / "log.csv").read_text()
+    assert load_segmenter("sam_mini", checkpoint=whole).name == "sam_mini"
+
+
+def test_bad_settings(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="view_size is 100; expected a multiple of 32"):
+        finetune(settings(tmp_path / "run", view_size=100))
+    with pytest.raises(InputError, match="annotations is not set"):
+        finetune(settings(tmp_path / "run", data=MaskSettings(images=str(tmp_path))))
+    with pytest.raises(InputError, match="does not exist; expected a samrot-sam-mini file"):
+        finetune(settings(tmp_path / "run", init=str(tmp_path / "none")))
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,191 @@
+"""Training a canonicalizer: it learns, it resumes, it refuses what it cannot use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from samrot.canonicalizers import load_canonicalizer
+from samrot.canonicalizers.thumbnail import Thumbnail
+from samrot.data.pose_photos import PoseAugmentation, PosePhotos
+from samrot.engines.train import (
+    CanonicalizerSettings,
+    OptimSettings,
+    PhotoSettings,
+    TrainSettings,
+    cut_and_mix,
+    train,
+)
+from samrot.errors import InputError
+from samrot.geometry.actions import rotate_image
+from samrot.losses import prior_loss
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Upright 'photos': bright above, dark below, noise."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for i in range(24):
+        height, width = (48, 64) if i % 2 else (64, 48)
+        ramp = np.linspace(220, 30, height)[:, None, None] + random.normal(
+            0, 25, (height, width, 3)
+        )
+        Image.fromarray(np.clip(ramp, 0, 255).astype(np.uint8)).save(folder / f"{i}.png")
+    return folder
+
+
+def settings(photos: Path, out: Path, **changes: Any) -> TrainSettings:
+    values: dict[str, Any] = {
+        "out": str(out),
+        "data": PhotoSettings(images=[str(photos)]),
+        "val": PhotoSettings(images=[str(photos)]),
+        "canonicalizer": CanonicalizerSettings(
+            architecture="gcnn", size=17, options={"widths": [4, 8]}
+        ),
+        "optim": OptimSettings(
+            steps=24, batch_size=8, warmup_steps=2, learning_rate=0.01, ema_decay=0.8
+        ),
+        "workers": 0,
+        "val_every": 12,
+    }
+    return TrainSettings(**{**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("architecture", "frame"),
+    [("gcnn", "square"), ("gwrn", "letterbox"), ("orbit_cnn", "square"), ("escnn_wrn", "square")],
+)
+def test_learns_which_way_is_up(
+    architecture: str, frame: str, photos: Path, tmp_path: Path
+) -> None:
+    if architecture == "escnn_wrn":
+        pytest.importorskip("escnn", reason="escnn is not installed")
+    widths = [16, 32] if architecture == "orbit_cnn" else [4, 8]
+    chosen = CanonicalizerSettings(
+        architecture=architecture, size=17, frame=frame, options={"widths": widths}
+    )
+    canonicalizer = load_canonicalizer(
+        train(settings(photos, tmp_path / "run", canonicalizer=chosen))
+    )
+    image = np.asarray(Image.open(photos / "1.png"))
+    assert [canonicalizer.pose(rotate_image(image, k)) for k in range(4)] == [0, 1, 2, 3]
+    log = (tmp_path / "run" / "log.csv").read_text().splitlines()
+    assert log[0] == "step,loss,pose_accuracy"
+    assert float(log[-1].split(",")[2]) > 0.9
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(settings(photos, tmp_path / "whole"))
+    wanted = settings(photos, tmp_path / "cut")
+    steps = iter(range(15))
+
+    def stop_after_15_steps(*arguments: Any) -> torch.Tensor:
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        return prior_loss(*arguments)
+
+    monkeypatch.setattr("samrot.engines.train.prior_loss", stop_after_15_steps)
+    with pytest.raises(KeyboardInterrupt):
+        train(wanted)
+    monkeypatch.undo()
+    assert train(wanted).read_bytes() == whole.read_bytes()
+
+
+def test_prior_loss() -> None:
+    logits = torch.randn(5, 4, dtype=torch.float64)
+    upright = torch.tensor([1.0, 0, 0, 0])
+    expected = torch.nn.functional.cross_entropy(logits, torch.zeros(5, dtype=torch.long))
+    torch.testing.assert_close(prior_loss(logits, upright), expected)
+    prior = torch.tensor([0.7, 0.1, 0.1, 0.1], dtype=torch.float64)
+    torch.testing.assert_close(
+        prior_loss(prior.log().expand(3, 4), prior), torch.zeros((), dtype=torch.float64)
+    )
+    kl = torch.nn.functional.kl_div(
+        logits.log_softmax(-1), prior.expand(5, 4), reduction="batchmean"
+    )
+    torch.testing.assert_close(prior_loss(logits, prior), kl)
+    with pytest.raises(InputError, match=r"prior has shape \(3,\); expected \(4,\)"):
+        prior_loss(logits, prior[:3])
+    with pytest.raises(InputError, match="is not a distribution"):
+        prior_loss(logits, prior * 2)
+
+
+def test_a_soft_prior_trains(photos: Path, tmp_path: Path) -> None:
+    wanted = settings(photos, tmp_path / "run", prior=[0.7, 0.1, 0.1, 0.1], cutmix=0.0)
+    canonicalizer = load_canonicalizer(train(wanted))
+    prediction = canonicalizer.predict(np.asarray(Image.open(photos / "1.png")))
+    assert prediction.pose == 0
+    assert 0.5 < prediction.probabilities[0] < 0.9
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": PhotoSettings()}, r"data\.images is empty"),
+        ({"data": PhotoSettings(images=["no/where"])}, "no/where does not exist"),
+        ({"prior": [0.5, 0.5, 0, 0]}, "cutmix is 0.3 with prior"),
+        ({"canonicalizer": CanonicalizerSettings(architecture="vit")}, "architecture is 'vit'"),
+        (
+            {"data": PhotoSettings(images=["a", "b"], annotations="c.json")},
+            "with 2 image folders; expected one",
+        ),
+    ],
+)
+def test_bad_settings(changes: dict[str, Any], message: str, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        train(settings(photos, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_stops(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "samrot.engines.train.prior_loss", lambda logits, prior: logits.sum() * float("nan")
+    )
+    with pytest.raises(
+        InputError, match=r"the loss is nan at step 0; .*lower optim\.learning_rate"
+    ):
+        train(settings(photos, tmp_path / "run"))
+
+
+def test_init_continues_from_a_checkpoint(photos: Path, tmp_path: Path) -> None:
+    first = train(settings(photos, tmp_path / "first"))
+    frozen = OptimSettings(steps=1, batch_size=2, learning_rate=0.0, warmup_steps=0)
+    again = train(settings(photos, tmp_path / "again", init=str(first), optim=frozen))
+    assert again.read_bytes() == first.read_bytes()
+    other = CanonicalizerSettings(architecture="gcnn", size=17, options={"widths": [4, 12]})
+    with pytest.raises(InputError, match="of another architecture"):
+        train(settings(photos, tmp_path / "other", init=str(first), canonicalizer=other))
+
+
+@pytest.mark.parametrize("frame", ["square", "letterbox"])
+def test_views_are_repeatable(frame: str, photos: Path) -> None:
+    paths = sorted(photos.iterdir())
+    streams = [
+        PosePhotos(paths, Thumbnail(17, frame), PoseAugmentation(), cache=cache, seed=1)
+        for cache in (True, False)
+    ]
+    for n in (0, 5, 30, 5):
+        views = [stream[n] for stream in streams]
+        assert views[0].shape == (3, 17, 17)
+        assert views[0].dtype == torch.uint8
+        assert torch.equal(views[0], views[1])
+    assert not torch.equal(streams[0][0], streams[0][24])
+
+
+def test_cut_and_mix() -> None:
+    thumbnails = torch.arange(3.0)[:, None, None, None].expand(3, 3, 20, 20)
+    assert cut_and_mix(thumbnails, 0.0, np.random.default_rng(0)) is thumbnails
+    mixed = cut_and_mix(thumbnails, 1.0, np.random.default_rng(0))
+    assert set(mixed[1].unique().tolist()) == {0.0, 1.0}
+    assert thumbnails[1].unique().tolist() == [1.0]

@@ -1,0 +1,87 @@
+"""What holds for every segmenter that needs no download; a new one gets these tests for free."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from samrot import InputError, load_segmenter
+from samrot.segmenters import SEGMENTERS, Prompts, Segmenter
+from samrot.segmenters.memo import MemoSegmenter
+
+OFFLINE = [name for name in SEGMENTERS if not name.startswith("sam_vit")]
+BOXES = np.array([[10.0, 12.0, 50.0, 44.0], [-5.0, -5.0, 30.0, 90.0], [60.0, 40.0, 62.0, 41.0]])
+
+
+def disc_photo() -> np.ndarray:
+    """A bright disc on a dark ground."""
+    y, x = np.mgrid[:56, :72]
+    image = np.full((56, 72, 3), (40, 60, 50), dtype=np.uint8)
+    image[(x - 30) ** 2 + (y - 28) ** 2 < 14**2] = (230, 200, 60)
+    noise = np.random.default_rng(0).integers(0, 12, image.shape, dtype=np.uint8)
+    return image + noise
+
+
+@pytest.fixture(scope="module", params=OFFLINE)
+def segmenter(request: pytest.FixtureRequest) -> Segmenter:
+    return load_segmenter(request.param)
+
+
+def test_shapes_and_types(segmenter: Segmenter) -> None:
+    encoding = segmenter.encode(disc_photo())
+    assert encoding.size_hw == (56, 72)
+    for logits in (False, True):
+        result = segmenter.decode(encoding, Prompts(boxes_xyxy=BOXES), return_logits=logits)
+        assert result.masks.shape == (3, 1, 56, 72)
+        assert result.masks.dtype == (torch.float32 if logits else torch.bool)
+        assert result.scores.shape == (3, 1)
+        side = result.low_res_logits.shape[-1]
+        assert result.low_res_logits.shape == (3, 1, side, side)
+
+
+def test_finds_the_disc(segmenter: Segmenter) -> None:
+    box = np.array([[16.0, 14.0, 45.0, 43.0]])
+    encoding = segmenter.encode(disc_photo())
+    mask = segmenter.decode(encoding, Prompts(boxes_xyxy=box)).masks[0, 0].numpy()
+    y, x = np.mgrid[:56, :72]
+    disc = (x - 30) ** 2 + (y - 28) ** 2 < 14**2
+    assert (mask & disc).sum() / (mask | disc).sum() > 0.7
+
+
+def test_same_question_same_answer(segmenter: Segmenter) -> None:
+    photo = disc_photo()
+    kept, boxes = photo.copy(), BOXES.copy()
+    first, second = (
+        segmenter.decode(segmenter.encode(photo), Prompts(boxes_xyxy=boxes)) for _ in range(2)
+    )
+    assert torch.equal(first.masks, second.masks)
+    assert np.array_equal(photo, kept)
+    assert np.array_equal(boxes, BOXES)
+
+
+def test_memo_answers_by_content(segmenter: Segmenter) -> None:
+    memo, photo = MemoSegmenter(segmenter), disc_photo()
+    encoding = memo.encode(photo)
+    assert memo.encode(photo.copy()) is encoding
+    changed = photo.copy()
+    changed[0, 0, 0] ^= 1
+    assert memo.encode(changed) is not encoding
+    assert memo.encode(np.ascontiguousarray(photo.reshape(72, 56, 3))) is not encoding
+    result = memo.decode(encoding, Prompts(boxes_xyxy=BOXES))
+    assert memo.decode(encoding, Prompts(boxes_xyxy=BOXES.copy())) is result
+    assert memo.decode(encoding, Prompts(boxes_xyxy=BOXES + 1)) is not result
+    assert torch.equal(result.masks, segmenter.decode(encoding, Prompts(boxes_xyxy=BOXES)).masks)
+    memo.clear()
+    assert memo.encode(photo) is not encoding
+
+
+@pytest.mark.parametrize("name", ["grabcut", "box"])
+def test_boxes_only(name: str) -> None:
+    segmenter = load_segmenter(name)
+    encoding = segmenter.encode(disc_photo())
+    points = Prompts(point_coords=np.zeros((1, 1, 2)), point_labels=np.ones((1, 1)))
+    with pytest.raises(InputError, match=f"{name} takes box prompts only"):
+        segmenter.decode(encoding, points)
+    with pytest.raises(InputError, match=f"{name} has no weights"):
+        load_segmenter(name, checkpoint="x.pth")

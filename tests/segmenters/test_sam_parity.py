@@ -1,0 +1,133 @@
+"""SamSegmenter computes what segment_anything's SamPredictor computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from segment_anything import SamPredictor
+from segment_anything.build_sam import _build_sam
+from segment_anything.modeling import Sam
+
+from samrot import RobustPredictor, load_segmenter
+from samrot.errors import InputError
+from samrot.segmenters import SEGMENTERS, SamSegmenter
+from samrot.segmenters.sam import load_official
+from tests.conftest import random_photo
+
+SIZES = [(480, 640), (640, 427), (1, 1), (5, 7), (1100, 1300)]
+
+
+def small_vit() -> Sam:
+    """The official architecture, thin: real sizes of input, embedding and masks."""
+    torch.manual_seed(0)
+    sam: Sam = _build_sam(
+        encoder_embed_dim=32, encoder_depth=2, encoder_num_heads=2, encoder_global_attn_indexes=[1]
+    )
+    return sam.eval()
+
+
+@pytest.fixture(scope="module", params=["vit", "sam_mini"])
+def sam(request: pytest.FixtureRequest) -> Sam:
+    if request.param == "vit":
+        return small_vit()
+    segmenter = load_segmenter("sam_mini")
+    assert isinstance(segmenter, SamSegmenter)
+    return segmenter.sam
+
+
+@pytest.mark.parametrize("size_hw", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_parity(sam: Sam, size_hw: tuple[int, int]) -> None:
+    height, width = size_hw
+    image = random_photo(0, height, width)
+    reference, ours = SamPredictor(sam), RobustPredictor(sam, None)
+    reference.set_image(image)
+    ours.set_image(image)
+    box = np.array([0.1 * width, 0.2 * height, 0.8 * width, 0.9 * height])
+    points = np.array([[0.3 * width, 0.4 * height], [0.7 * width, 0.6 * height]])
+    labels = np.array([1, 0])
+    for prompts in (
+        {"box": box},
+        {"point_coords": points, "point_labels": labels},
+        {"point_coords": points, "point_labels": labels, "box": box, "multimask_output": False},
+        {"box": box, "return_logits": True},
+    ):
+        expected, got = reference.predict(**prompts), ours.predict(**prompts)
+        for a, b in zip(got, expected, strict=True):
+            assert a.shape == b.shape
+            assert a.dtype == b.dtype
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+    assert torch.equal(ours.get_image_embedding(), reference.get_image_embedding())
+
+
+def test_many_boxes_equal_one_at_a_time(sam: Sam) -> None:
+    from samrot.segmenters import Prompts
+
+    segmenter = SamSegmenter(sam, prompts_per_batch=3)
+    encoding = segmenter.encode(random_photo(1, 90, 120))
+    boxes = np.array([[i, i, 60.0 + i, 50.0 + 2 * i] for i in range(7)], dtype=np.float64)
+    together = segmenter.decode(encoding, Prompts(boxes_xyxy=boxes), return_logits=True)
+    assert together.masks.shape == (7, 1, 90, 120)
+    for i in range(7):
+        alone = segmenter.decode(encoding, Prompts(boxes_xyxy=boxes[i : i + 1]), return_logits=True)
+        torch.testing.assert_close(together.masks[i : i + 1], alone.masks, rtol=0, atol=1e-4)
+
+
+def test_a_sliver_is_refused(sam: Sam) -> None:
+    with pytest.raises(InputError, match="leaves nothing of the other"):
+        SamSegmenter(sam).encode(random_photo(0, 1, 4000))
+
+
+def test_official_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sam = small_vit()
+    path = tmp_path / "sam.pth"
+    torch.save(sam.state_dict(), path)
+    loaded = load_official("sam_vit_b", small_vit, path, "cpu")
+    image = random_photo(0, 30, 40)
+    assert torch.equal(loaded.encode(image).features, SamSegmenter(sam).encode(image).features)
+
+    torn = tmp_path / "torn.pth"
+    torn.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(InputError, match="torn.pth cannot be read"):
+        load_segmenter("sam_vit_b", checkpoint=torn)
+    with pytest.raises(InputError, match="of another architecture"):
+        load_segmenter("sam_vit_b", checkpoint=path)
+    with pytest.raises(InputError, match="does not exist; expected an official sam_vit_b file"):
+        load_segmenter("sam_vit_b", checkpoint=tmp_path / "none.pth")
+    torch.save([1, 2], torn)
+    with pytest.raises(InputError, match="holds a list; expected weights"):
+        load_segmenter("sam_vit_b", checkpoint=torn)
+
+
+def test_missing_official_weights_name_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pooch
+    import requests
+
+    def offline(*args: object, **kwargs: object) -> None:
+        raise requests.exceptions.ConnectionError("no network")
+
+    monkeypatch.setenv("SAMROT_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr(pooch, "retrieve", offline)
+    with pytest.raises(InputError, match=r"sam_vit_b_01ec64\.pth is not there and cannot be downl"):
+        load_segmenter("sam_vit_b")
+
+
+def test_a_corrupt_official_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pooch downloads again when the checksum is wrong; without a network that is an error."""
+    monkeypatch.setenv("SAMROT_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr("samrot.weights._OFFICIAL_URL", "http://127.0.0.1:9/")
+    (tmp_path / "sam_vit_b_01ec64.pth").write_bytes(b"not weights")
+    with pytest.raises(InputError, match="cannot be downloaded"):
+        load_segmenter("sam_vit_b")
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(InputError, match="segmenter is 'sam3'; expected one of: sam_mini, sam_vit"):
+        load_segmenter("sam3")
+    assert {"sam_mini", "sam_vit_b", "sam_vit_l", "sam_vit_h", "grabcut", "box"} == set(SEGMENTERS)

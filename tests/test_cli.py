@@ -1,0 +1,146 @@
+"""The command line as its user sees it: one line per error, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import samrot
+from samrot.cli import COMMANDS, main
+from samrot.engines.demo import DemoSettings, demo
+from samrot.engines.summary import summary_table
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(list(arguments))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def data_options(scenes_folder: Path) -> list[str]:
+    return [
+        "--data.images", str(scenes_folder / "images"),
+        "--data.annotations", str(scenes_folder / "annotations.json"),
+    ]  # fmt: skip
+
+
+def test_overview_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys)
+    assert code == 0
+    assert all(name in out for name in COMMANDS)
+    assert run(capsys, "--version")[1] == f"samrot {samrot.__version__}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([name, "--help"])
+    assert exit_.value.code == 0
+    assert f"samrot {name}" in capsys.readouterr().out
+
+
+def test_evaluate_with_a_config_file(
+    scenes_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("segmenter: {name: grabcut}\nmethods: [none]\nangles: [0, 90, 180, 270]\n")
+    options = [*data_options(scenes_folder), "--out", str(tmp_path / "run"), "--limit", "1"]
+    code, out, err = run(
+        capsys, "evaluate", "--config", str(config), *options, "--angles", "[0, 90]"
+    )
+    assert code == 0, err
+    assert "| none | segm AP |" in out
+    assert out.startswith((tmp_path / "run" / "summary.md").read_text())
+    stored = (tmp_path / "run" / "config.yaml").read_text()
+    assert "name: grabcut" in stored
+    code, again, _ = run(
+        capsys, "evaluate", "--config", str(config), *options, "--angles", "[0, 90]"
+    )
+    assert (code, again) == (0, out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evalute"], "unknown command 'evalute'; expected one of: evaluate, train"),
+        (["evaluate", "--out", "o"], "required: data.images"),
+        (["evaluate", "--no.such", "1"], "unrecognized arguments: --no.such"),
+        (["evaluate", "DATA", "--out", "o", "--angles", "[10]"], "angles entry is 10; expected"),
+        (["evaluate", "DATA", "--out", "o", "--limit", "many"], "limit"),
+        (["evaluate", "DATA", "--out", "o", "--segmenter.name", "sam9"], "segmenter is 'sam9'"),
+        (["evaluate", "DATA", "--out", "o", "--canonicalizer.name", "c9"], "'c9' is neither"),
+        (["evaluate", "DATA", "--out", "o", "--segmenter.checkpoint", "x"], "x does not exist"),
+        (["train", "--out", "o"], "data.images is empty"),
+        (["rotate-coco", "nowhere", "dst"], "nowhere should hold one COCO dataset"),
+        (["demo", "--data", "nowhere"], "nowhere should hold one COCO dataset"),
+    ],
+)
+def test_errors_are_one_line(
+    arguments: list[str],
+    message: str,
+    scenes_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    filled = [
+        part for a in arguments for part in (data_options(scenes_folder) if a == "DATA" else [a])
+    ]
+    code, out, err = run(capsys, *filled)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("samrot: error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("samrot.engines.doctor.report", interrupted)
+    code, _, err = run(capsys, "doctor")
+    assert (code, err) == (130, "samrot: interrupted; the same command continues\n")
+
+
+def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _ = run(capsys, "doctor")
+    assert code == 0
+    states = {line[:22].strip(): line[23:].split()[0] for line in out.splitlines()}
+    assert states["torch"] == states["torchvision"] == states["bundled weights"] == "present"
+    assert states["sam_vit_h (optional)"] == "absent"
+    assert set(states.values()) <= {"present", "absent", "broken"}
+
+    def broken() -> str:
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr("samrot.engines.doctor._check_torchvision", broken)
+    line = next(x for x in run(capsys, "doctor")[1].splitlines() if x.startswith("torchvision"))
+    assert "broken" in line
+    assert "matching builds" in line
+
+
+def test_rotate_coco(
+    scenes_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(
+        capsys, "rotate-coco", str(scenes_folder), str(tmp_path / "t"), "--angles", "90", "270"
+    )
+    assert code == 0, err
+    assert sorted(p.name for p in (tmp_path / "t").iterdir()) == ["090", "270"]
+    content = json.loads((tmp_path / "t" / "090" / "annotations.json").read_text())
+    assert len(content["images"]) == 6
+
+
+@pytest.mark.slow
+def test_demo_draws_and_continues(tmp_path: Path) -> None:
+    settings = DemoSettings(out=str(tmp_path / "demo"), images=3, overlays=1)
+    summary, overlays = demo(settings)
+    assert summary["methods"]["canonical"]["equivariance"]["identical_masks"] == 1.0
+    assert "canonical" in summary_table(summary)
+    assert len(list(overlays.iterdir())) == 1
+    assert demo(settings)[0] == summary
