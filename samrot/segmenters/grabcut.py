@@ -19,6 +19,7 @@ from samrot.segmenters.base import (
 )
 
 ITERATIONS = 5
+COLLAPSED = 0.2  # share of the box below which GrabCut has lost the object
 
 
 class GrabCutSegmenter:
@@ -64,7 +65,8 @@ def grabcut(image: np.ndarray, box_xyxy: np.ndarray) -> np.ndarray:
         box_xyxy: (4,), pixels; the part outside of the image is ignored.
 
     Returns:
-        (H, W) bool. The filled box where there is too little inside or outside to tell apart.
+        (H, W) bool. The filled box where there is too little inside or outside to tell apart, or
+        where less than a fifth of the box would remain.
     """
     height, width = image.shape[:2]
     left, top = (int(max(0, np.floor(edge))) for edge in box_xyxy[:2])
@@ -73,12 +75,15 @@ def grabcut(image: np.ndarray, box_xyxy: np.ndarray) -> np.ndarray:
     mask = np.zeros((height, width), dtype=np.uint8)
     if right <= left or bottom <= top:
         return mask.astype(bool)
-    mask[top:bottom, left:right] = cv2.GC_PR_FGD
+    box = np.s_[top:bottom, left:right]
+    mask[box] = cv2.GC_PR_FGD
+    filled = mask.astype(bool)
     if min(right - left, bottom - top) < 3 or (mask == cv2.GC_BGD).sum() < 10:
-        return mask.astype(bool)
+        return filled
     # OpenCV seeds its mixture models from a global generator, so calls would differ.
     cv2.setRNGSeed(0)
     inside, outside = np.zeros((1, 65)), np.zeros((1, 65))
     unused_rectangle = (0, 0, 0, 0)
     cv2.grabCut(image, mask, unused_rectangle, outside, inside, ITERATIONS, cv2.GC_INIT_WITH_MASK)
-    return (mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)
+    found = (mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)
+    return found if found[box].mean() >= COLLAPSED else filled
