@@ -160,6 +160,8 @@ class PromptedViews(Dataset[PromptedView]):
         image, height, width = image.copy(), *image.shape[:2]
         for mask in donor_masks[:2]:
             x, y, w, h = cv2.boundingRect(mask)
+            if w == 0:  # an annotation without a pixel
+                continue
             scale = float(np.exp(random.uniform(np.log(0.6), np.log(1.6))))
             scale = min(scale, 0.7 * height / max(1, h), 0.7 * width / max(1, w))
             new_wh = max(4, round(w * scale)), max(4, round(h * scale))

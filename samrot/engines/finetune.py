@@ -210,46 +210,60 @@ def batch_loss(
         image[:, :, view.content_hw[1] :] = 0
     embeddings = sam.image_encoder(normalised.contiguous(memory_format=torch.channels_last))
     logits, ious, targets, weights = [], [], [], []
-    for embedding, view in zip(embeddings, batch, strict=True):
-        if len(view.masks) == 0:
+    for by_points in (False, True):
+        chosen = [i for i, v in enumerate(batch) if v.by_points == by_points and len(v.masks)]
+        if not chosen:
             continue
-        boxes = view.boxes_xyxy.to(device)
-        points = (view.points_xy.to(device), view.point_labels.to(device))
+        boxes = torch.cat([batch[i].boxes_xyxy for i in chosen]).to(device)
+        points_xy = torch.cat([batch[i].points_xy for i in chosen]).to(device)
+        point_labels = torch.cat([batch[i].point_labels for i in chosen]).to(device)
+        target = torch.cat([batch[i].masks for i in chosen]).to(device).float() / 255
+        of_prompt = torch.tensor([i for i in chosen for _ in batch[i].masks], device=device)
         mask_inputs = None
         for _ in range(2 if refine else 1):
-            masks, iou = _decode(
-                sam,
-                embedding[None],
-                points if view.by_points else None,
-                None if view.by_points else boxes,
-                mask_inputs,
+            sparse, dense = sam.prompt_encoder(
+                points=(points_xy, point_labels) if by_points else None,
+                boxes=None if by_points else boxes,
+                masks=mask_inputs,
+            )
+            masks, iou = predict_masks_per_prompt(
+                sam, embeddings.index_select(0, of_prompt), sparse, dense, trained
             )
             mask_inputs = masks[:, :1].detach().float()
-            logits.append(masks[:, :trained].float())
-            ious.append(iou[:, :trained].float())
-            targets.append(view.masks.to(device).float() / 255)
+            logits.append(masks.float())
+            ious.append(iou.float())
+            targets.append(target)
             weights.append(_near(boxes, masks.shape[-1]))
     if not logits:
         return embeddings.sum() * 0, float("nan")
     return _combine(torch.cat(logits), torch.cat(ious), torch.cat(targets), torch.cat(weights))
 
 
-def _decode(
-    sam: Sam,
-    embedding: Tensor,
-    points: tuple[Tensor, Tensor] | None,
-    boxes: Tensor | None,
-    mask_inputs: Tensor | None,
+def predict_masks_per_prompt(
+    sam: Sam, embeddings: Tensor, sparse: Tensor, dense: Tensor, num_masks: int
 ) -> tuple[Tensor, Tensor]:
-    """All mask candidates, the single one first: (N, 4, h, w) logits and (N, 4) IoUs."""
-    sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=mask_inputs)
-    masks, ious = sam.mask_decoder.predict_masks(
-        image_embeddings=embedding,
-        image_pe=sam.prompt_encoder.get_dense_pe(),
-        sparse_prompt_embeddings=sparse,
-        dense_prompt_embeddings=dense,
-    )
-    return masks, ious
+    """``MaskDecoder.predict_masks`` with an embedding for each prompt: photos share a batch.
+
+    Args:
+        sam: whose decoder is used.
+        embeddings: (N, C, H, W), of the photo that each prompt belongs to.
+        sparse: (N, T, C) prompt tokens.
+        dense: (N, C, H, W) prompt embeddings.
+        num_masks: of the four masks, the single one first.
+
+    Returns:
+        (N, num_masks, h, w) logits and (N, num_masks) predicted IoUs.
+    """
+    decoder = sam.mask_decoder
+    own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+    tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
+    image = embeddings + dense
+    read, pixels = decoder.transformer(image, sam.prompt_encoder.get_dense_pe(), tokens)
+    upscaled = decoder.output_upscaling(pixels.transpose(1, 2).reshape(image.shape))
+    heads = decoder.output_hypernetworks_mlps[:num_masks]
+    filters = torch.stack([head(read[:, 1 + i]) for i, head in enumerate(heads)], dim=1)
+    masks = (filters @ upscaled.flatten(2)).unflatten(2, upscaled.shape[2:])
+    return masks, decoder.iou_prediction_head(read[:, 0])[:, :num_masks]
 
 
 def _near(boxes_xyxy: Tensor, low_res: int) -> Tensor:

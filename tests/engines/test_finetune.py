@@ -11,7 +11,13 @@ import torch
 
 from samrot.data.coco import CocoDataset
 from samrot.data.prompted_views import PromptedViews, ViewSettings
-from samrot.engines.finetune import FinetuneSettings, MaskSettings, batch_loss, finetune
+from samrot.engines.finetune import (
+    FinetuneSettings,
+    MaskSettings,
+    batch_loss,
+    finetune,
+    predict_masks_per_prompt,
+)
 from samrot.engines.train import OptimSettings
 from samrot.errors import InputError
 from samrot.segmenters import load_segmenter
@@ -52,6 +58,19 @@ def test_views_carry_exact_targets(scenes: CocoDataset) -> None:
     assert total > 10
 
 
+def test_an_annotation_without_a_pixel_is_not_pasted(
+    scenes: CocoDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = PromptedViews(scenes, 64, ViewSettings(paste=1.0, scene_share=0.0), seed=0)
+
+    def empty_photo(random: Any, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        photo = views.photos[image_id]
+        return photo, np.zeros((1, *photo.shape[:2]), dtype=np.uint8)
+
+    monkeypatch.setattr(views, "_photo", empty_photo)
+    assert len(views[0].masks) == 0
+
+
 @pytest.mark.parametrize("refine", [False, True])
 def test_every_part_learns(refine: bool) -> None:
     torch.manual_seed(0)
@@ -72,15 +91,34 @@ def test_the_loss_falls_on_one_batch() -> None:
     sam = build_sam_mini(64).train()
     views = PromptedViews(None, 64, ViewSettings(point_share=0.0, min_area=20), seed=0)
     batch = [views[n] for n in range(4)]
-    optimizer = torch.optim.AdamW(sam.parameters(), lr=2e-3)
+    optimizer = torch.optim.AdamW(sam.parameters(), lr=1e-3)
     losses = []
-    for _ in range(25):
+    for _ in range(80):
         loss, _ = batch_loss(sam, batch, refine=False, candidates=False)
         optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())
-    assert min(losses[-5:]) < 0.97 * losses[0]
+    assert min(losses[-5:]) < 0.5 * losses[0]
+
+
+def test_prompts_of_several_photos_decode_as_in_segment_anything() -> None:
+    torch.manual_seed(0)
+    sam = build_sam_mini(64)
+    photos, of_prompt = torch.randn(2, 96, 8, 8), torch.tensor([0, 0, 1])
+    sparse, dense = torch.randn(3, 2, 96), torch.randn(3, 96, 8, 8)
+    with torch.no_grad():
+        masks, ious = predict_masks_per_prompt(sam, photos[of_prompt], sparse, dense, 2)
+        for row, photo in enumerate(of_prompt.tolist()):
+            expected = sam.mask_decoder.predict_masks(
+                photos[photo][None],
+                sam.prompt_encoder.get_dense_pe(),
+                sparse[row][None],
+                dense[row][None],
+            )
+            torch.testing.assert_close(masks[row], expected[0][0, :2], rtol=0, atol=1e-5)
+            torch.testing.assert_close(ious[row], expected[1][0, :2], rtol=0, atol=1e-5)
 
 
 def test_resumes_to_the_same_weights(
