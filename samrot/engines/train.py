@@ -19,6 +19,7 @@ from samrot.canonicalizers import (
     Canonicalizer,
     build_canonicalizer,
     load_canonicalizer,
+    load_imagenet_weights,
     save_canonicalizer,
 )
 from samrot.data.coco import CocoDataset
@@ -48,12 +49,12 @@ class CanonicalizerSettings:
     """What is trained.
 
     Args:
-        architecture: gcnn, gwrn, escnn_wrn or orbit_cnn.
+        architecture: gcnn, gwrn, escnn_wrn, orbit_cnn or orbit_lite0.
         size: side of the thumbnail, pixels.
         frame: square or squares (blind to the aspect ratio), letterbox (sees the whole photo).
         mirror_average: at inference, add the evidence of the mirror image.
         aspect_log_odds: at inference, evidence from the aspect ratio; 0 hides it.
-        options: of the network: widths, blocks, dropout.
+        options: of the network: widths, blocks, dropout, stages, frozen_stages.
     """
 
     architecture: str = "gwrn"
@@ -108,7 +109,7 @@ class TrainSettings:
         augmentation: random views of the photos.
         cutmix: probability that the photos of a batch lend each other a rectangle.
         optim: how it is trained.
-        init: checkpoint to start from, of the same architecture.
+        init: checkpoint to start from, of the same architecture; or imagenet, for orbit_lite0.
         cache: keep decoded photos in memory.
         workers: processes that augment photos; 0 for none.
         device: cpu, cuda, ...
@@ -193,7 +194,9 @@ def _build(settings: TrainSettings) -> Canonicalizer:
         aspect_log_odds=chosen.aspect_log_odds,
         **chosen.options,
     )
-    if settings.init is not None:
+    if settings.init == "imagenet":
+        load_imagenet_weights(canonicalizer)
+    elif settings.init is not None:
         initial = load_canonicalizer(settings.init).network.state_dict()
         load_into(canonicalizer.network, initial, settings.init)
     return canonicalizer

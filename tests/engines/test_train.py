@@ -24,6 +24,7 @@ from samrot.engines.train import (
 from samrot.errors import InputError
 from samrot.geometry.actions import rotate_image
 from samrot.losses import prior_loss
+from tests.conftest import small_options
 
 
 @pytest.fixture
@@ -60,16 +61,21 @@ def settings(photos: Path, out: Path, **changes: Any) -> TrainSettings:
 
 @pytest.mark.parametrize(
     ("architecture", "frame"),
-    [("gcnn", "square"), ("gwrn", "letterbox"), ("orbit_cnn", "square"), ("escnn_wrn", "square")],
+    [
+        ("gcnn", "square"),
+        ("gwrn", "letterbox"),
+        ("orbit_cnn", "square"),
+        ("orbit_lite0", "square"),
+        ("escnn_wrn", "square"),
+    ],
 )
 def test_learns_which_way_is_up(
     architecture: str, frame: str, photos: Path, tmp_path: Path
 ) -> None:
     if architecture == "escnn_wrn":
         pytest.importorskip("escnn", reason="escnn is not installed")
-    widths = [16, 32] if architecture == "orbit_cnn" else [4, 8]
     chosen = CanonicalizerSettings(
-        architecture=architecture, size=17, frame=frame, options={"widths": widths}
+        architecture=architecture, size=17, frame=frame, options=small_options(architecture)
     )
     canonicalizer = load_canonicalizer(
         train(settings(photos, tmp_path / "run", canonicalizer=chosen))

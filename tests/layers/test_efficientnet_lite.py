@@ -1,0 +1,59 @@
+"""Against the implementation that its published weights were made for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from samrot import InputError, weights
+from samrot.layers.efficientnet_lite import (
+    INPUT_MEAN,
+    INPUT_STD,
+    EfficientNetLite0,
+    fold_published_weights,
+)
+
+
+def test_the_published_network() -> None:
+    reference_package = pytest.importorskip(
+        "efficientnet_lite_pytorch", reason="efficientnet_lite_pytorch is not installed"
+    )
+    published = weights.imagenet_lite0()
+    reference = reference_package.EfficientNet.from_name("efficientnet-lite0", image_size=97)
+    reference.load_state_dict(published)
+    reference.eval()
+    network = EfficientNetLite0()
+    mean, std = torch.full((3, 1, 1), INPUT_MEAN), torch.full((3, 1, 1), INPUT_STD)
+    network.load_state_dict(fold_published_weights(published, mean, std))
+    images = torch.randn(2, 3, 97, 97)
+    with torch.no_grad():
+        expected = torch.nn.functional.relu6(reference._bn0(reference._conv_stem(images)))
+        for block in reference._blocks:
+            expected = block(expected)
+        torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_other_pixel_units() -> None:
+    """The weights take up how pixels are normalised; only what lies beyond the edge differs."""
+    published = weights.imagenet_lite0()
+    pixels = torch.rand(1, 3, 33, 33) * 255
+    outputs = []
+    for mean, std in ((127.0, 128.0), (110.0, 60.0)):
+        network = EfficientNetLite0()
+        units = torch.full((3, 1, 1), mean), torch.full((3, 1, 1), std)
+        network.load_state_dict(fold_published_weights(published, *units))
+        with torch.no_grad():
+            outputs.append(network.stem((pixels - mean) / std)[..., 1:-1, 1:-1])
+    torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)
+
+
+def test_freezing() -> None:
+    network = EfficientNetLite0(3)
+    network.freeze(2)
+    for name, weight in network.named_parameters():
+        assert weight.requires_grad == name.startswith("stages.2")
+    for stages in (-1, 4):
+        with pytest.raises(InputError, match=f"frozen_stages is {stages}; expected 0 to 3"):
+            network.freeze(stages)
+    with pytest.raises(InputError, match="stages is 8; expected 1 to 7"):
+        EfficientNetLite0(8)
