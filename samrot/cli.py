@@ -48,6 +48,13 @@ def _train(settings: Any) -> None:
     print(f"canonicalizer: {train(settings)}")
 
 
+def _diagnose(settings: Any) -> None:
+    from samrot.engines.diagnose import diagnose, report_table
+
+    print(report_table(diagnose(settings)))
+    print(f"report, reliability curve and the photos it gets most wrong: {settings.out}")
+
+
 def _finetune(settings: Any) -> None:
     from samrot.engines.finetune import finetune
 
@@ -93,7 +100,12 @@ COMMANDS = {
         "train a canonicalizer on upright photos", "samrot.engines.train:TrainSettings", _train
     ),
     "finetune": Command(
-        "train sam_mini on COCO masks", "samrot.engines.finetune:FinetuneSettings", _finetune
+        "fine-tune a SAM on COCO masks", "samrot.engines.finetune:FinetuneSettings", _finetune
+    ),
+    "diagnose": Command(
+        "does the canonicalizer agree with the orientations of one's photos",
+        "samrot.engines.diagnose:DiagnoseSettings",
+        _diagnose,
     ),
     "rotate-coco": Command("write a dataset turned by quarter turns", None, _rotate_coco),
     "demo": Command(

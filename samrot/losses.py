@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.ops import sigmoid_focal_loss
 
 from samrot.errors import InputError
 
@@ -41,25 +44,54 @@ def prior_loss(logits: Tensor, prior: Tensor) -> Tensor:
     return cross_entropy - torch.special.entr(prior).sum()
 
 
-def mask_losses(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Binary cross-entropy where it matters, plus dice.
+@dataclass(kw_only=True)
+class MaskLossWeights:
+    """How much each loss of a mask counts; the defaults are SAM's.
+
+    Args:
+        focal: focal loss (alpha 0.25, gamma 2), mean over the pixels.
+        cross_entropy: binary cross-entropy, mean over the pixels.
+        dice: of the whole mask.
+        iou: squared error of the predicted IoU.
+    Source: Kirillov et al. 2023, appendix A; Lin et al. 2017; Milletari et al. 2016.
+    """
+
+    focal: float = 20.0
+    cross_entropy: float = 0.0
+    dice: float = 1.0
+    iou: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.focal, self.cross_entropy, self.dice, self.iou) < 0:
+            raise InputError(f"loss is {self}; expected weights of at least 0")
+
+
+def mask_losses(
+    logits: Tensor, targets: Tensor, pixel_weights: Tensor, chosen: MaskLossWeights
+) -> Tensor:
+    """Weighted sum of focal loss, cross-entropy and dice.
 
     Args:
         logits: (N, h, w).
         targets: (N, h, w), 0..1.
-        weights: (N, h, w), non-negative, how much each pixel counts in the cross-entropy.
+        pixel_weights: (N, h, w), non-negative, how much each pixel counts in the first two.
+        chosen: weights of the losses.
 
     Returns:
         (N,), per mask.
-    Source: dice as in Milletari et al. 2016.
     """
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    cross_entropy = (cross_entropy * weights).sum((-2, -1)) / weights.sum((-2, -1)).clamp(min=1.0)
+    by_pixel = chosen.cross_entropy * F.binary_cross_entropy_with_logits(
+        logits, targets, reduction="none"
+    )
+    if chosen.focal:
+        by_pixel = by_pixel + chosen.focal * sigmoid_focal_loss(logits, targets)
+    total_weight = pixel_weights.sum((-2, -1)).clamp(min=1.0)
+    by_pixel = (by_pixel * pixel_weights).sum((-2, -1)) / total_weight
     probabilities = logits.sigmoid()
     overlap = (probabilities * targets).sum((-2, -1))
     total = probabilities.sum((-2, -1)) + targets.sum((-2, -1))
     dice = 1 - (2 * overlap + 1) / (total + 1)
-    return cross_entropy + dice
+    return by_pixel + chosen.dice * dice
 
 
 def mask_iou(logits: Tensor, targets: Tensor) -> Tensor:
@@ -67,3 +99,35 @@ def mask_iou(logits: Tensor, targets: Tensor) -> Tensor:
     predicted, actual = logits > 0, targets > 0.5
     union = (predicted | actual).sum((-2, -1)).clamp(min=1)
     return (predicted & actual).sum((-2, -1)) / union
+
+
+def orbit_contrastive_loss(vectors: Tensor) -> Tensor:
+    """Keep the turns of a photo apart: their vectors are to be orthogonal.
+
+    Args:
+        vectors: (B, |G|, D), one for each turn of each photo.
+
+    Returns:
+        Scalar in 0..1: mean absolute cosine similarity between different turns of a photo.
+    Source: Panigrahi and Mondal 2024 (arXiv 2405.14089), the loss of the optimised canonicalizer.
+    """
+    directions = F.normalize(vectors, dim=-1)
+    similarity = (directions @ directions.transpose(1, 2)).abs()
+    order = similarity.shape[-1]
+    between = similarity.sum((-2, -1)) - similarity.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return (between / (order * (order - 1))).mean()
+
+
+def straight_through(logits: Tensor) -> Tensor:
+    """The most likely pose, one-hot, with the gradient of the probabilities.
+
+    Args:
+        logits: (B, |G|).
+
+    Returns:
+        (B, |G|).
+    Source: Bengio et al. 2013; for poses, Kaba et al. 2023.
+    """
+    probabilities = logits.softmax(dim=-1)
+    chosen = F.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(probabilities)
+    return chosen + (probabilities - probabilities.detach())

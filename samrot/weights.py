@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from importlib import resources
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from samrot.errors import InputError, MissingFileError
+from samrot.files import replacing
 
 _OFFICIAL_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
 # Name -> file and SHA-256, as published with segment-anything.
@@ -93,14 +95,22 @@ def save(
 
     Floating-point tensors are stored in half precision; ``load`` makes them float32 again.
     """
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
     tensors = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).detach().cpu().contiguous()
         for name, tensor in state.items()
     }
-    save_file(tensors, partial, metadata={"samrot": json.dumps({"format": format_name, **header})})
-    os.replace(partial, path)
+    metadata = {"samrot": json.dumps({"format": format_name, **header})}
+    with replacing(path) as partial:
+        try:
+            save_file(tensors, partial, metadata=metadata)
+        except SafetensorError as error:
+            raise OSError(errno.EIO, f"cannot be written ({error})", str(path)) from error
+
+
+def save_official(path: str | Path, state: dict[str, Tensor]) -> None:
+    """Write tensors in the format of the official SAM checkpoints; whole or not at all."""
+    with replacing(path) as partial:
+        torch.save({name: tensor.detach().cpu() for name, tensor in state.items()}, partial)
 
 
 def load(path: str | Path, *, format_name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

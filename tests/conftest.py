@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from segment_anything.build_sam import _build_sam
+from segment_anything.modeling import Sam
 
 from samrot.data.coco import CocoDataset
 from samrot.data.coco_writer import write_scenes
@@ -90,6 +92,15 @@ def write_coco(folder: Path, content: object, images: dict[str, np.ndarray]) -> 
 
 def random_photo(seed: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def small_vit() -> Sam:
+    """The official architecture, thin: real sizes of input, embedding and masks."""
+    torch.manual_seed(0)
+    sam: Sam = _build_sam(
+        encoder_embed_dim=32, encoder_depth=2, encoder_num_heads=2, encoder_global_attn_indexes=[1]
+    )
+    return sam.eval()
 
 
 def small_options(architecture: str) -> dict[str, Any]:

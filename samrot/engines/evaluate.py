@@ -14,6 +14,7 @@ from tqdm import tqdm
 from samrot.canonicalizers import load_canonicalizer
 from samrot.data.coco import CocoDataset
 from samrot.engines.photo_runner import PhotoRunner
+from samrot.engines.processes import launch
 from samrot.engines.prompt_sources import PromptSettings, build_prompt_source
 from samrot.engines.run_folder import RunFolder
 from samrot.engines.summary import summarise, summary_table
@@ -83,6 +84,8 @@ class EvaluateSettings:
             where there is one.
         limit: of the number of photos, for a quick look.
         device: cpu, cuda, ...
+        devices: processes on this machine that share the photos.
+        nodes: machines; with more than one, start samrot by ``torchrun``.
     """
 
     data: DataSettings
@@ -95,6 +98,8 @@ class EvaluateSettings:
     score: str = "auto"
     limit: int | None = None
     device: str = "cpu"
+    devices: int = 1
+    nodes: int = 1
 
     def __post_init__(self) -> None:
         for name, values, choices in (
@@ -111,7 +116,7 @@ class EvaluateSettings:
 
 
 def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
-    """Run, or continue, an evaluation.
+    """Run, or continue, an evaluation; several processes share its photos.
 
     Returns:
         What ``summary.json`` holds.
@@ -127,17 +132,26 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
                 f"image {dataset.image_path(image_id)} does not exist, but {dataset.source} lists "
                 "it; restore the file, or remove the image from the JSON"
             )
-    source = build_prompt_source(settings.prompts, dataset, settings.angles, settings.device)
+    fabric = launch(settings.device, settings.devices, settings.nodes)
+    device = str(fabric.device)
+    source = build_prompt_source(settings.prompts, dataset, settings.angles, device)
     segmenter = load_segmenter(
-        settings.segmenter.name, checkpoint=settings.segmenter.checkpoint, device=settings.device
+        settings.segmenter.name, checkpoint=settings.segmenter.checkpoint, device=device
     )
     canonicalizer = None
     if "canonical" in settings.methods:
-        canonicalizer = load_canonicalizer(settings.canonicalizer.name, device=settings.device)
-    run = RunFolder.open(settings.out, settings)
+        canonicalizer = load_canonicalizer(settings.canonicalizer.name, device=device)
+    with fabric.rank_zero_first():
+        run = RunFolder.open(settings.out, settings)
     photo_runner = PhotoRunner(settings, dataset, source, MemoSegmenter(segmenter), canonicalizer)
     if not (run.path / "summary.json").is_file():
-        _run_photos(run, photo_runner, image_ids)
+        done = {record["image_id"] for record in read_records(run, image_ids)}
+        fabric.barrier()  # before any process writes, so that all agree on what is left
+        left = [image_id for image_id in image_ids if image_id not in done]
+        share = left[fabric.global_rank :: fabric.world_size]
+        _run_photos(run, photo_runner, share, fabric.global_rank, len(done))
+        fabric.barrier()
+    if fabric.is_global_zero and not (run.path / "summary.json").is_file():
         seconds = time.perf_counter()
         summary = summarise(
             read_records(run, image_ids), dataset, image_ids, source.description, settings, run
@@ -145,36 +159,38 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         summary["seconds"]["score"] = round(time.perf_counter() - seconds, 3)
         run.write_text("summary.md", summary_table(summary))
         run.write_json("summary.json", summary)
+    fabric.barrier()
     result: dict[str, Any] = json.loads((run.path / "summary.json").read_text())
     return result
 
 
-def _run_photos(run: RunFolder, photo_runner: PhotoRunner, image_ids: list[int]) -> None:
-    """Append one line per photo to ``photos.jsonl``, skipping those that are there."""
-    done = {record["image_id"] for record in read_records(run, image_ids)}
-    path = run.path / "photos.jsonl"
+def _run_photos(
+    run: RunFolder, photo_runner: PhotoRunner, image_ids: list[int], rank: int, num_done: int
+) -> None:
+    """Append one line per photo to this process's file of records."""
+    path = run.path / ("photos.jsonl" if rank == 0 else f"photos_{rank}.jsonl")
     if path.exists():
         _drop_torn_line(path)
-    progress = tqdm(image_ids, desc="evaluate", unit="image")
+    progress = tqdm(
+        image_ids, desc="evaluate", unit="image", initial=num_done,
+        total=num_done + len(image_ids), disable=rank != 0,
+    )  # fmt: skip
     with path.open("a") as file:
         for image_id in progress:
-            if image_id not in done:
-                file.write(json.dumps(photo_runner(image_id)) + "\n")
-                file.flush()
+            file.write(json.dumps(photo_runner(image_id)) + "\n")
+            file.flush()
 
 
 def read_records(run: RunFolder, image_ids: list[int]) -> Iterator[dict[str, Any]]:
     """The finished photos of a run, one record at a time; a torn last line is not one."""
-    path = run.path / "photos.jsonl"
-    if not path.exists():
-        return
     wanted = set(image_ids)
-    with path.open() as file:
-        for line in file:
-            if line.endswith("\n"):
-                record = json.loads(line)
-                if record["image_id"] in wanted:
-                    yield record
+    for path in sorted(run.path.glob("photos*.jsonl")):
+        with path.open() as file:
+            for line in file:
+                if line.endswith("\n"):
+                    record = json.loads(line)
+                    if record["image_id"] in wanted:
+                        yield record
 
 
 def _drop_torn_line(path: Path) -> None:

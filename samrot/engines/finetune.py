@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from segment_anything.modeling import Sam
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from samrot.data.coco import CocoDataset
-from samrot.data.prompted_views import PromptedView, PromptedViews, ViewSettings, collate
+from samrot.data.prompted_views import PromptedViews, ViewSettings
+from samrot.engines.fit import FitSettings, OptimSettings, build_fabric, fit
+from samrot.engines.prompted_masks import MaskTask
 from samrot.engines.run_folder import RunFolder
-from samrot.engines.train import OptimSettings
-from samrot.errors import InputError
-from samrot.losses import mask_iou, mask_losses
-from samrot.segmenters import Prompts, SamSegmenter, load_segmenter, save_sam_mini
+from samrot.errors import InputError, check_choice
+from samrot.losses import MaskLossWeights
+from samrot.segmenters import SamSegmenter, load_segmenter, save_sam
+from samrot.segmenters.lora import add_lora
 from samrot.segmenters.sam_mini import build_sam_mini
+
+TRAINED = ("all", "decoder", "lora", "none")
 
 
 @dataclass(kw_only=True)
@@ -46,246 +44,156 @@ class MaskSettings:
 
 
 @dataclass(kw_only=True)
-class FinetuneSettings:
-    """Settings of ``samrot finetune``, which trains all of ``sam_mini``.
+class SamSettings:
+    """What is trained.
+
+    Args:
+        name: sam_mini, sam_vit_b, sam_vit_l or sam_vit_h.
+        checkpoint: to start from; None takes the bundled or official one.
+        from_scratch: start from random weights instead (sam_mini only).
+        trained: all; decoder (the prompt encoder and the image encoder stay as they are); or lora
+            (the decoder, and low-rank updates of the image encoder, merged when saved). none is
+            for ``samrot train`` through a frozen segmenter.
+        lora_rank: of the updates.
+    """
+
+    name: str = "sam_mini"
+    checkpoint: str | None = None
+    from_scratch: bool = False
+    trained: str = "all"
+    lora_rank: int = 8
+
+    def __post_init__(self) -> None:
+        check_choice("segmenter.trained", self.trained, TRAINED)
+        if self.lora_rank < 1:
+            raise InputError(f"segmenter.lora_rank is {self.lora_rank}; expected at least 1")
+        if self.from_scratch and (self.name != "sam_mini" or self.checkpoint is not None):
+            raise InputError(
+                "segmenter.from_scratch is for sam_mini without a checkpoint; leave it out to "
+                f"start from the weights of {self.name}"
+            )
+
+
+@dataclass(kw_only=True)
+class FinetuneSettings(FitSettings):
+    """Settings of ``samrot finetune``.
 
     Args:
         out: run folder; one that exists with the same settings is continued.
+        segmenter: what is trained.
         data: photos to train on; without any, procedural scenes alone.
         val: photos to measure the mean IoU of ground-truth boxes on; may be empty.
         val_limit: of the number of photos measured.
-        init: ``sam_mini`` checkpoint to start from; None starts from random weights.
-        view_size: side of the training views, pixels, a multiple of 32.
+        view_size: side of the training views, pixels: a multiple of 32 for sam_mini; the others
+            take only their own (1024), which is the default for them.
         views: random views of photos and scenes.
         optim: how it is trained.
+        device: cpu, cuda, mps, or auto.
+        devices: processes on this machine that share each batch; samrot starts them.
+        nodes: machines; with more than one, start samrot by ``torchrun``.
+        workers: processes that make items, for each training process; 0 for none.
+        tensorboard: write the curves for TensorBoard too, beside ``log.csv``.
         refine: probability that a step also learns to refine its own masks.
         candidates: probability that a step also trains the three candidate masks.
-        workers: processes that make views; 0 for none.
-        device: cpu, cuda, ...
+        loss: weights of the losses.
+        cache_embeddings: keep the embeddings of a frozen image encoder in the run folder
+            (``segmenter.trained: decoder``, with ``views.distinct`` set); 4 MB a view for SAM.
         seed: of everything random.
         val_every: steps between measurements and checkpoints.
     """
 
-    out: str
+    segmenter: SamSettings = field(default_factory=SamSettings)
     data: MaskSettings = field(default_factory=MaskSettings)
     val: MaskSettings = field(default_factory=MaskSettings)
     val_limit: int = 40
-    init: str | None = None
-    view_size: int = 320
+    view_size: int | None = None
     views: ViewSettings = field(default_factory=ViewSettings)
     optim: OptimSettings = field(
-        default_factory=lambda: OptimSettings(steps=4000, batch_size=8, learning_rate=1e-3)
+        default_factory=lambda: OptimSettings(steps=4000, batch_size=8, learning_rate=1e-4)
     )
     refine: float = 0.1
     candidates: float = 0.25
-    workers: int = 1
-    device: str = "cpu"
-    seed: int = 0
-    val_every: int = 500
+    loss: MaskLossWeights = field(default_factory=MaskLossWeights)
+    cache_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        if self.segmenter.trained == "none":
+            raise InputError("segmenter.trained is 'none'; expected all, decoder or lora")
+        if self.cache_embeddings and (
+            self.segmenter.trained != "decoder" or self.views.distinct is None
+        ):
+            raise InputError(
+                f"cache_embeddings is set with segmenter.trained {self.segmenter.trained!r} and "
+                f"views.distinct {self.views.distinct}; expected 'decoder' and a number of views, "
+                "since only what repeats can be kept"
+            )
 
 
 def finetune(settings: FinetuneSettings) -> Path:
-    """Train ``sam_mini``; the same settings and folder continue an interrupted run.
+    """Fine-tune a SAM; the same settings and folder continue an interrupted run.
 
     Returns:
-        Path of the checkpoint, ``sam_mini.safetensors`` in the run folder.
+        Path of the checkpoint in the run folder: ``sam_mini.safetensors``, or an official-format
+        ``sam_vit_*.pth``; ``load_segmenter(name, checkpoint=...)`` reads both.
 
     Raises:
         InputError: if settings or data are unusable.
     """
-    if settings.view_size % 32:
-        raise InputError(f"view_size is {settings.view_size}; expected a multiple of 32")
     dataset, val_dataset = settings.data.load(), settings.val.load()
     torch.manual_seed(settings.seed)
-    sam = build_sam_mini(settings.view_size)
-    if settings.init is not None:
-        initial = load_segmenter("sam_mini", checkpoint=settings.init)
-        assert isinstance(initial, SamSegmenter)
-        sam.load_state_dict(initial.sam.state_dict())
-    run = RunFolder.open(settings.out, settings)
-    views = PromptedViews(dataset, settings.view_size, settings.views, seed=settings.seed)
-    return _fit(settings, run, sam.to(settings.device), views, val_dataset)
-
-
-def box_mean_iou(segmenter: SamSegmenter, dataset: CocoDataset, limit: int) -> float:
-    """Mean IoU over the instances of the first photos, prompted by their ground-truth boxes."""
-    ious: list[float] = []
-    for image_id in dataset.image_ids[:limit]:
-        instances = dataset.instances(image_id)
-        if not instances:
-            continue
-        boxes_xywh = np.array([instance["bbox"] for instance in instances], dtype=np.float64)
-        boxes_xyxy = np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], 1)
-        encoding = segmenter.encode(dataset.read(image_id))
-        masks = segmenter.decode(encoding, Prompts(boxes_xyxy=boxes_xyxy)).masks[:, 0].cpu().numpy()
-        for mask, instance in zip(masks, instances, strict=True):
-            truth = dataset.mask(instance)
-            ious.append(float((mask & truth).sum() / max(1, (mask | truth).sum())))
-    return float(np.mean(ious))
-
-
-def _fit(
-    settings: FinetuneSettings,
-    run: RunFolder,
-    sam: Sam,
-    views: PromptedViews,
-    val_dataset: CocoDataset | None,
-) -> Path:
-    optim, device = settings.optim, torch.device(settings.device)
-    checkpoint = run.path / "sam_mini.safetensors"
-    ema = AveragedModel(sam, multi_avg_fn=get_ema_multi_avg_fn(optim.ema_decay), use_buffers=True)
-    optimizer = torch.optim.AdamW(
-        sam.parameters(), lr=optim.learning_rate, weight_decay=optim.weight_decay
+    sam = build_sam(settings.segmenter, settings.view_size)
+    views = PromptedViews(dataset, sam.image_encoder.img_size, settings.views, seed=settings.seed)
+    fabric = build_fabric(settings)
+    with fabric.rank_zero_first():
+        run = RunFolder.open(settings.out, settings)
+    task = MaskTask(
+        sam,
+        views,
+        save_sam,
+        sam_file_name(settings.segmenter.name),
+        val=(val_dataset, settings.val_limit),
+        refine=settings.refine,
+        candidates=settings.candidates,
+        seed=settings.seed,
+        weights=settings.loss,
+        cache=run.path / "embeddings" if settings.cache_embeddings else None,
     )
-    step = run.restore(model=sam, ema=ema, optimizer=optimizer)
-    loader = DataLoader(
-        views,  # type: ignore[arg-type]
-        optim.batch_size,
-        sampler=range(step * optim.batch_size, optim.steps * optim.batch_size),
-        num_workers=settings.workers,
-        collate_fn=collate,
-    )
-    sam.train()
-    smoothed: dict[str, float] = {}
-    progress = tqdm(loader, initial=step, total=optim.steps, desc="finetune", unit="step")
-    for batch in progress:
-        for group in optimizer.param_groups:
-            group["lr"] = optim.learning_rate_at(step)
-        refine, candidates = np.random.default_rng([settings.seed, step]).random(2)
-        with torch.autocast(device.type, torch.bfloat16, enabled=optim.bfloat16):
-            loss, iou = batch_loss(
-                sam,
-                batch,
-                refine=bool(refine < settings.refine),
-                candidates=bool(candidates < settings.candidates),
-            )
-        if not torch.isfinite(loss):
-            raise InputError(
-                f"the loss is {loss.item()} at step {step}; the last good checkpoint is in "
-                f"{run.path}: lower optim.learning_rate ({optim.learning_rate})"
-            )
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
-        optimizer.step()
-        ema.update_parameters(sam)
-        step += 1
-        for name, value in (("loss", loss.item()), ("iou", iou)):
-            if not math.isnan(value):
-                smoothed[name] = 0.98 * smoothed.get(name, value) + 0.02 * value
-        progress.set_postfix({k: f"{v:.3f}" for k, v in smoothed.items()}, refresh=False)
-        if step % settings.val_every == 0 or step == optim.steps:
-            row: dict[str, object] = {"step": step}
-            row |= {name: round(value, 4) for name, value in smoothed.items()}
-            save_sam_mini(ema.module.state_dict(), checkpoint)
-            if val_dataset is not None:
-                segmenter = load_segmenter("sam_mini", checkpoint=checkpoint, device=str(device))
-                assert isinstance(segmenter, SamSegmenter)
-                row["val_mean_iou"] = round(
-                    box_mean_iou(segmenter, val_dataset, settings.val_limit), 4
-                )
-            run.log(row)
-            tqdm.write("  ".join(f"{key} {value}" for key, value in row.items()))
-            run.save(step, model=sam, ema=ema, optimizer=optimizer)
-    return checkpoint
+    return fit(fabric, settings, run, task)
 
 
-def batch_loss(
-    sam: Sam, batch: list[PromptedView], *, refine: bool, candidates: bool
-) -> tuple[Tensor, float]:
-    """Mask and IoU losses of a batch, and the mean IoU of its first masks.
-
-    Args:
-        sam: in training mode.
-        batch: views; those without instances are skipped.
-        refine: decode a second time, with the first masks as mask input.
-        candidates: train the three candidate masks too, not the single one alone.
-    """
-    trained = 4 if candidates else 1
-    device = sam.device
-    pixels = torch.stack([view.image for view in batch]).to(device).float()
-    normalised = (pixels - sam.pixel_mean) / sam.pixel_std
-    for image, view in zip(normalised, batch, strict=True):
-        image[:, view.content_hw[0] :] = 0  # SAM pads after normalising
-        image[:, :, view.content_hw[1] :] = 0
-    embeddings = sam.image_encoder(normalised.contiguous(memory_format=torch.channels_last))
-    logits, ious, targets, weights = [], [], [], []
-    for by_points in (False, True):
-        chosen = [i for i, v in enumerate(batch) if v.by_points == by_points and len(v.masks)]
-        if not chosen:
-            continue
-        boxes = torch.cat([batch[i].boxes_xyxy for i in chosen]).to(device)
-        points_xy = torch.cat([batch[i].points_xy for i in chosen]).to(device)
-        point_labels = torch.cat([batch[i].point_labels for i in chosen]).to(device)
-        target = torch.cat([batch[i].masks for i in chosen]).to(device).float() / 255
-        of_prompt = torch.tensor([i for i in chosen for _ in batch[i].masks], device=device)
-        mask_inputs = None
-        for _ in range(2 if refine else 1):
-            sparse, dense = sam.prompt_encoder(
-                points=(points_xy, point_labels) if by_points else None,
-                boxes=None if by_points else boxes,
-                masks=mask_inputs,
-            )
-            masks, iou = predict_masks_per_prompt(
-                sam, embeddings.index_select(0, of_prompt), sparse, dense, trained
-            )
-            mask_inputs = masks[:, :1].detach().float()
-            logits.append(masks.float())
-            ious.append(iou.float())
-            targets.append(target)
-            weights.append(_near(boxes, masks.shape[-1]))
-    if not logits:
-        return embeddings.sum() * 0, float("nan")
-    return _combine(torch.cat(logits), torch.cat(ious), torch.cat(targets), torch.cat(weights))
+def sam_file_name(name: str) -> str:
+    """Of a trained segmenter's checkpoint: safetensors for sam_mini, else the official format."""
+    return f"{name}.safetensors" if name == "sam_mini" else f"{name}.pth"
 
 
-def predict_masks_per_prompt(
-    sam: Sam, embeddings: Tensor, sparse: Tensor, dense: Tensor, num_masks: int
-) -> tuple[Tensor, Tensor]:
-    """``MaskDecoder.predict_masks`` with an embedding for each prompt: photos share a batch.
-
-    Args:
-        sam: whose decoder is used.
-        embeddings: (N, C, H, W), of the photo that each prompt belongs to.
-        sparse: (N, T, C) prompt tokens.
-        dense: (N, C, H, W) prompt embeddings.
-        num_masks: of the four masks, the single one first.
-
-    Returns:
-        (N, num_masks, h, w) logits and (N, num_masks) predicted IoUs.
-    """
-    decoder = sam.mask_decoder
-    own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-    tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
-    image = embeddings + dense
-    read, pixels = decoder.transformer(image, sam.prompt_encoder.get_dense_pe(), tokens)
-    upscaled = decoder.output_upscaling(pixels.transpose(1, 2).reshape(image.shape))
-    heads = decoder.output_hypernetworks_mlps[:num_masks]
-    filters = torch.stack([head(read[:, 1 + i]) for i, head in enumerate(heads)], dim=1)
-    masks = (filters @ upscaled.flatten(2)).unflatten(2, upscaled.shape[2:])
-    return masks, decoder.iou_prediction_head(read[:, 0])[:, :num_masks]
+def build_sam(chosen: SamSettings, view_size: int | None) -> Sam:
+    """The model to train, at the size of the views; what is not trained requires no gradient."""
+    sam = _load_sam(chosen, view_size)
+    sam.requires_grad_(chosen.trained == "all")
+    sam.mask_decoder.requires_grad_(chosen.trained != "none")
+    if chosen.trained == "lora":
+        add_lora(sam, chosen.lora_rank)
+    return sam
 
 
-def _near(boxes_xyxy: Tensor, low_res: int) -> Tensor:
-    """Weights of pixels, (N, h, w): 1 in the box and half its size around it, 0.05 elsewhere."""
-    centre = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 4  # low resolution is at stride 2
-    half = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).clamp(min=8.0) / 4 * 1.5
-    at = torch.arange(low_res, device=boxes_xyxy.device) + 0.5
-    near_x = (at[None] - centre[:, :1]).abs() < half[:, :1]
-    near_y = (at[None] - centre[:, 1:]).abs() < half[:, 1:]
-    return 0.05 + 0.95 * (near_y[:, :, None] & near_x[:, None, :]).float()
-
-
-def _combine(
-    logits: Tensor, ious: Tensor, targets: Tensor, weights: Tensor
-) -> tuple[Tensor, float]:
-    """The single mask learns always, of the three candidates the best one (as SAM trains)."""
-    losses = torch.stack(
-        [mask_losses(masks, targets, weights) for masks in logits.unbind(1)], dim=1
-    )
-    with torch.no_grad():
-        actual = torch.stack([mask_iou(masks, targets) for masks in logits.unbind(1)], dim=1)
-    loss = losses[:, 0].mean() + ((ious - actual) ** 2).mean()
-    if losses.shape[1] > 1:
-        loss = loss + losses[:, 1:].amin(dim=1).mean()
-    return loss, float(actual[:, 0].mean())
+def _load_sam(chosen: SamSettings, view_size: int | None) -> Sam:
+    if chosen.name == "sam_mini":
+        size = 320 if view_size is None else view_size
+        if size < 32 or size % 32:
+            raise InputError(f"view_size is {size}; expected a multiple of 32")
+        sam = build_sam_mini(size)
+        if chosen.from_scratch:
+            return sam
+    segmenter = load_segmenter(chosen.name, checkpoint=chosen.checkpoint)
+    if not isinstance(segmenter, SamSegmenter):
+        raise InputError(
+            f"segmenter.name is {chosen.name!r}, which has no weights to train; expected sam_mini, "
+            "sam_vit_b, sam_vit_l or sam_vit_h"
+        )
+    if chosen.name == "sam_mini":
+        sam.load_state_dict(segmenter.sam.state_dict())
+        return sam
+    own = segmenter.sam.image_encoder.img_size
+    if view_size not in (None, own):
+        raise InputError(f"view_size is {view_size}; {chosen.name} takes {own} only: leave it out")
+    return segmenter.sam

@@ -73,12 +73,12 @@ def draw_comparison(
             label = f"{name}, {turns * 90} deg"
             if predictor.canonicalizer is not None:
                 label += f", pose {predictor.pose * 90}"
-            panels.append(_panel(draw_masks(turned, masks), label))
+            panels.append(panel(draw_masks(turned, masks), label))
         columns.append(np.concatenate(panels, axis=0))
     Image.fromarray(np.concatenate(columns, axis=1)).save(path)
 
 
-def _panel(image: np.ndarray, label: str) -> np.ndarray:
+def panel(image: np.ndarray, label: str) -> np.ndarray:
     """An image in the middle of a labelled square."""
     scale = CELL / max(image.shape[:2])
     image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
 import platform
+import subprocess
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 import yaml
 
 from samrot.errors import InputError
+from samrot.files import replacing
 
 _STATE = "state.pt"
 _PACKAGES = ("samrot", "torch", "torchvision", "numpy", "opencv-python-headless", "pycocotools")
@@ -32,19 +34,19 @@ class RunFolder:
 
         Args:
             path: of the run folder.
-            settings: a dataclass; written as ``config.yaml``. Its ``out`` does not count.
+            settings: a dataclass; written as ``config.yaml``. Where it runs (``out``, ``devices``,
+                ``nodes``, ``workers``) does not count.
 
         Raises:
             InputError: if the folder holds another run, or something else.
         """
         run = cls(Path(path))
-        config = asdict(settings)
-        config.pop("out", None)
+        config = json.loads(json.dumps(asdict(settings)))
         config_path = run.path / "config.yaml"
         if config_path.is_file():
             stored = yaml.safe_load(config_path.read_text())
-            if stored != json.loads(json.dumps(config)):
-                changed = sorted(_differences(stored, json.loads(json.dumps(config))))
+            changed = sorted(_differences(_what(stored), _what(config)))
+            if changed:
                 raise InputError(
                     f"out {run.path} holds a run with other settings ({', '.join(changed)}); "
                     "choose another folder, or the same settings to continue it"
@@ -56,35 +58,38 @@ class RunFolder:
         else:
             run.path.mkdir(parents=True, exist_ok=True)
             run.write_json("environment.json", describe_environment())
-            run.write_text("config.yaml", yaml.safe_dump(json.loads(json.dumps(config))))
+            run.write_text("config.yaml", yaml.safe_dump(config))
         return run
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file atomically."""
-        partial = self.path / f"{name}.partial"
-        partial.write_text(text)
-        os.replace(partial, self.path / name)
+        with replacing(self.path / name) as partial:
+            partial.write_text(text)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file atomically; NaN is refused."""
         self.write_text(name, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
     def log(self, row: dict[str, object]) -> None:
-        """Append a row to ``log.csv``."""
+        """Add a row to ``log.csv``; rows of this step and later ones, of a killed run, make way."""
         path = self.path / "log.csv"
-        is_new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row.keys())
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+        rows: list[dict[str, object]] = []
+        if path.exists():
+            with path.open(newline="") as file:
+                before = int(str(row["step"]))
+                rows = [old for old in csv.DictReader(file) if int(old["step"]) < before]
+        text = io.StringIO()
+        names = list(dict.fromkeys(name for each in [*rows, row] for name in each))
+        writer = csv.DictWriter(text, names)
+        writer.writeheader()
+        writer.writerows([*rows, row])
+        self.write_text("log.csv", text.getvalue())
 
     def save(self, step: int, **parts: Any) -> None:
         """Write the training state (anything with ``state_dict``) atomically."""
         state = {name: part.state_dict() for name, part in parts.items()}
-        partial = self.path / f"{_STATE}.partial"
-        torch.save({"step": step, **state}, partial)
-        os.replace(partial, self.path / _STATE)
+        with replacing(self.path / _STATE) as partial:
+            torch.save({"step": step, **state}, partial)
 
     def restore(self, **parts: Any) -> int:
         """Load the training state, if there is one, into ``parts``; the step to go on from."""
@@ -106,12 +111,36 @@ def describe_environment() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             packages[name] = None
     return {
+        "git": _git_revision(),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "packages": packages,
     }
+
+
+def _git_revision() -> str | None:
+    """Commit of the samrot checkout that runs, ``-dirty`` if changed; None outside of one."""
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _what(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings that say what is run, without those that say where."""
+    return {k: v for k, v in config.items() if k not in ("out", "devices", "nodes", "workers")}
 
 
 def _differences(stored: Any, config: Any, prefix: str = "") -> list[str]:

@@ -1,19 +1,13 @@
-"""``samrot train``: fit a canonicalizer to upright photos with the prior loss."""
+"""``samrot train``: fit a canonicalizer, on upright photos alone or through a segmenter."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from samrot.canonicalizers import (
     Canonicalizer,
@@ -23,11 +17,16 @@ from samrot.canonicalizers import (
     save_canonicalizer,
 )
 from samrot.data.coco import CocoDataset
-from samrot.data.images import list_images, read_image
+from samrot.data.images import list_images
 from samrot.data.pose_photos import PoseAugmentation, PosePhotos
+from samrot.data.pose_prior import estimate_prior
+from samrot.data.prompted_views import PromptedViews, ViewSettings
+from samrot.engines.finetune import SamSettings, build_sam, sam_file_name
+from samrot.engines.fit import FitSettings, build_fabric, fit
+from samrot.engines.pose_tasks import PoseTask, ThroughSamTask, Weights
 from samrot.engines.run_folder import RunFolder
 from samrot.errors import InputError
-from samrot.losses import prior_loss
+from samrot.segmenters import save_sam
 from samrot.weights import load_into
 
 
@@ -66,37 +65,24 @@ class CanonicalizerSettings:
 
 
 @dataclass(kw_only=True)
-class OptimSettings:
-    """How it is trained: AdamW, linear warm-up, cosine decay, averaged weights.
+class TaskLossSettings:
+    """The segmenter's own loss, through the pose (straight-through).
 
     Args:
-        steps: optimiser steps.
-        batch_size: photos per step.
-        learning_rate: at its peak.
-        weight_decay: of AdamW.
-        warmup_steps: linear warm-up.
-        ema_decay: of the exponential moving average of the weights, which is what is saved.
-        bfloat16: autocast the network to bfloat16.
+        weight: of the loss; 0 leaves the segmenter out.
+        segmenter: which; ``trained`` says what of it learns along, ``none`` keeps it frozen.
+        view_size: as in ``samrot finetune``.
+        views: as in ``samrot finetune``.
     """
 
-    steps: int = 4000
-    batch_size: int = 64
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
-    warmup_steps: int = 200
-    ema_decay: float = 0.998
-    bfloat16: bool = True
-
-    def learning_rate_at(self, step: int) -> float:
-        """Linear warm-up, then cosine decay to 0."""
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    weight: float = 0.0
+    segmenter: SamSettings = field(default_factory=lambda: SamSettings(trained="none"))
+    view_size: int | None = None
+    views: ViewSettings = field(default_factory=lambda: ViewSettings(scene_share=0.0))
 
 
 @dataclass(kw_only=True)
-class TrainSettings:
+class TrainSettings(FitSettings):
     """Settings of ``samrot train``.
 
     Args:
@@ -105,33 +91,58 @@ class TrainSettings:
         val: photos to measure pose accuracy on; may be empty.
         val_limit: of the number of photos measured.
         canonicalizer: what is trained.
-        prior: probability of each pose in the photos that the segmenter was trained on.
+        prior: probability of each pose in the photos that the segmenter was trained on; or exif, to
+            count the orientation tags of the training photos; or a JSON file that maps file names
+            to quarter turns, to count those. Only with the first are EXIF tags applied on reading.
+        beta: weight of the prior loss; 0 learns a pose without prior, which needs a task loss.
+        contrastive: weight of the loss that keeps the turns of a photo apart (orbit_* only).
+        task: loss through a segmenter; needs data with instance masks.
         augmentation: random views of the photos.
-        cutmix: probability that the photos of a batch lend each other a rectangle.
+        cutmix: probability that a photo is lent a rectangle of another.
         optim: how it is trained.
-        init: checkpoint to start from, of the same architecture; or imagenet, for orbit_lite0.
+        device: cpu, cuda, mps, or auto.
+        devices: processes on this machine that share each batch; samrot starts them.
+        nodes: machines; with more than one, start samrot by ``torchrun``.
+        workers: processes that make items, for each training process; 0 for none.
+        tensorboard: write the curves for TensorBoard too, beside ``log.csv``.
+        init: checkpoint to start from, of the same architecture, or the name of a bundled one; or
+            imagenet, for orbit_lite0.
         cache: keep decoded photos in memory.
-        workers: processes that augment photos; 0 for none.
-        device: cpu, cuda, ...
         seed: of everything random.
         val_every: steps between measurements and checkpoints.
     """
 
-    out: str
     data: PhotoSettings = field(default_factory=PhotoSettings)
     val: PhotoSettings = field(default_factory=PhotoSettings)
     val_limit: int = 500
     canonicalizer: CanonicalizerSettings = field(default_factory=CanonicalizerSettings)
-    prior: list[float] = field(default_factory=lambda: [1.0, 0.0, 0.0, 0.0])
+    prior: list[float] | str = field(default_factory=lambda: [1.0, 0.0, 0.0, 0.0])
+    beta: float = 1.0
+    contrastive: float = 0.0
+    task: TaskLossSettings = field(default_factory=TaskLossSettings)
     augmentation: PoseAugmentation = field(default_factory=PoseAugmentation)
     cutmix: float = 0.3
-    optim: OptimSettings = field(default_factory=OptimSettings)
     init: str | None = None
     cache: bool = True
-    workers: int = 1
-    device: str = "cpu"
-    seed: int = 0
-    val_every: int = 500
+
+    def __post_init__(self) -> None:
+        for name, weight in (
+            ("beta", self.beta),
+            ("contrastive", self.contrastive),
+            ("task.weight", self.task.weight),
+        ):
+            if not 0 <= weight < float("inf"):
+                raise InputError(f"{name} is {weight}; expected a number of at least 0")
+        if not self.beta and not self.task.weight:
+            raise InputError(
+                "beta and task.weight are both 0, so nothing says which way is up; set one of them"
+            )
+        architecture = self.canonicalizer.architecture
+        if self.contrastive and not architecture.startswith("orbit_"):
+            raise InputError(
+                f"contrastive is {self.contrastive} for {architecture!r}, whose turns are apart by "
+                "construction; set it to 0, or choose the architecture orbit_cnn or orbit_lite0"
+            )
 
 
 def train(settings: TrainSettings) -> Path:
@@ -143,45 +154,74 @@ def train(settings: TrainSettings) -> Path:
     Raises:
         InputError: if settings or data are unusable.
     """
-    if settings.cutmix > 0 and max(settings.prior) < 1.0:
+    paths, apply_exif = find_photos(settings.data)
+    prior = settings.prior
+    if isinstance(prior, str):
+        prior, apply_exif = estimate_prior(paths, prior), None
+    if settings.cutmix > 0 and max(prior) < 1.0:
         raise InputError(
-            f"cutmix is {settings.cutmix} with prior {settings.prior}; mixing photos needs that "
-            "all of them are turned alike: set cutmix to 0"
+            f"cutmix is {settings.cutmix} with prior {prior}; mixing photos needs that all of them "
+            "are turned alike: set cutmix to 0"
         )
-    paths, stored_frame = find_photos(settings.data)
+    val_paths, val_apply_exif = find_photos(settings.val) if settings.val.images else ([], None)
     torch.manual_seed(settings.seed)
-    canonicalizer = _build(settings).to(settings.device)
-    run = RunFolder.open(settings.out, settings)
-    val = find_photos(settings.val) if settings.val.images else ([], False)
-    photos = PosePhotos(
-        paths,
-        canonicalizer.thumbnail,
-        settings.augmentation,
-        cache=settings.cache,
-        apply_exif=not stored_frame,
-        seed=settings.seed,
-    )
-    return _fit(settings, run, canonicalizer, photos, *val)
+    canonicalizer = _build(settings)
+    chosen = settings.canonicalizer
+    common: dict[str, Any] = {
+        "prior": prior,
+        "weights": Weights(settings.beta, settings.contrastive, settings.task.weight),
+        "val": (val_paths[: settings.val_limit], val_apply_exif),
+    }
+    save = partial(save_canonicalizer, architecture=chosen.architecture, options=chosen.options)
+    task: PoseTask
+    if settings.task.weight:
+        task = _through_sam(settings, canonicalizer, save, common)
+    else:
+        photos = PosePhotos(
+            paths,
+            canonicalizer.thumbnail,
+            settings.augmentation,
+            cutmix=settings.cutmix,
+            cache=settings.cache,
+            apply_exif=apply_exif,
+            seed=settings.seed,
+        )
+        task = PoseTask(canonicalizer, photos, save, **common)
+    fabric = build_fabric(settings)
+    with fabric.rank_zero_first():
+        run = RunFolder.open(settings.out, settings)
+    return fit(fabric, settings, run, task)
 
 
-def find_photos(source: PhotoSettings) -> tuple[list[Path], bool]:
-    """The photo files of a source, and whether they are used in the stored frame (COCO JSON)."""
+def _through_sam(
+    settings: TrainSettings, canonicalizer: Canonicalizer, save: Any, common: dict[str, Any]
+) -> ThroughSamTask:
+    chosen = settings.task
+    if settings.data.annotations is None:
+        raise InputError(
+            "task.weight is set, but data.annotations is not; expected the COCO JSON with the "
+            "instance masks of the photos"
+        )
+    sam = build_sam(chosen.segmenter, chosen.view_size)
+    dataset = CocoDataset.load(settings.data.images[0], settings.data.annotations)
+    size = sam.image_encoder.img_size
+    views = PromptedViews(dataset, size, chosen.views, seed=settings.seed)
+    file_name = sam_file_name(chosen.segmenter.name)
+    return ThroughSamTask(canonicalizer, views, save, sam, save_sam, file_name, **common)
+
+
+def find_photos(source: PhotoSettings) -> tuple[list[Path], bool | None]:
+    """The photo files of a source, and whether EXIF applies to them (not under COCO JSON)."""
     if not source.images:
         raise InputError("data.images is empty; expected a folder of upright photos")
     if source.annotations is None:
-        return [path for folder in source.images for path in list_images(folder)], False
+        return [path for folder in source.images for path in list_images(folder)], True
     if len(source.images) != 1:
         raise InputError(
             f"data.annotations with {len(source.images)} image folders; expected one folder"
         )
     dataset = CocoDataset.load(source.images[0], source.annotations)
-    return [dataset.image_path(image_id) for image_id in dataset.image_ids], True
-
-
-def pose_accuracy(canonicalizer: Canonicalizer, photos: Sequence[Path], apply_exif: bool) -> float:
-    """Share of upright photos whose pose is the identity; by the roll law, of their turns too."""
-    poses = [canonicalizer.pose(read_image(path, apply_exif=apply_exif)) for path in photos]
-    return float(np.mean([pose == 0 for pose in poses]))
+    return [dataset.image_path(image_id) for image_id in dataset.image_ids], False
 
 
 def _build(settings: TrainSettings) -> Canonicalizer:
@@ -200,94 +240,3 @@ def _build(settings: TrainSettings) -> Canonicalizer:
         initial = load_canonicalizer(settings.init).network.state_dict()
         load_into(canonicalizer.network, initial, settings.init)
     return canonicalizer
-
-
-def _fit(
-    settings: TrainSettings,
-    run: RunFolder,
-    canonicalizer: Canonicalizer,
-    photos: PosePhotos,
-    val_paths: list[Path],
-    val_stored_frame: bool,
-) -> Path:
-    optim, device = settings.optim, torch.device(settings.device)
-    checkpoint = run.path / "canonicalizer.safetensors"
-    canonicalizer.train()  # escnn keeps other buffers in eval mode, and the average must match
-    ema = AveragedModel(
-        canonicalizer, multi_avg_fn=get_ema_multi_avg_fn(optim.ema_decay), use_buffers=True
-    )
-    optimizer = torch.optim.AdamW(
-        canonicalizer.parameters(), lr=optim.learning_rate, weight_decay=optim.weight_decay
-    )
-    prior = torch.tensor(settings.prior, device=device)
-    step = run.restore(model=canonicalizer, ema=ema, optimizer=optimizer)
-    sampler = range(step * optim.batch_size, optim.steps * optim.batch_size)
-    loader = DataLoader(
-        photos, optim.batch_size, sampler=sampler, num_workers=settings.workers, drop_last=True
-    )
-    progress = tqdm(loader, initial=step, total=optim.steps, desc="train", unit="step")
-    smoothed_loss = float("nan")
-    for thumbnails in progress:
-        for group in optimizer.param_groups:
-            group["lr"] = optim.learning_rate_at(step)
-        canonicalizer.train()
-        mix = np.random.default_rng([settings.seed, step])
-        images = canonicalizer.normalise(
-            cut_and_mix(thumbnails.to(device), settings.cutmix, mix)
-        ).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=optim.bfloat16):
-            logits = canonicalizer.network(images)
-        loss = prior_loss(logits.float(), prior)
-        if not torch.isfinite(loss):
-            raise InputError(
-                f"the loss is {loss.item()} at step {step}; the last good checkpoint is in "
-                f"{run.path}: lower optim.learning_rate ({optim.learning_rate})"
-            )
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(canonicalizer.parameters(), 1.0)
-        optimizer.step()
-        ema.update_parameters(canonicalizer)
-        step += 1
-        smoothed_loss = loss.item() if step == 1 or math.isnan(smoothed_loss) else (
-            0.98 * smoothed_loss + 0.02 * loss.item()
-        )  # fmt: skip
-        progress.set_postfix(loss=f"{smoothed_loss:.3f}", refresh=False)
-        if step % settings.val_every == 0 or step == optim.steps:
-            average = cast(Canonicalizer, ema.module).eval()
-            row: dict[str, object] = {"step": step, "loss": round(smoothed_loss, 4)}
-            if val_paths:
-                measured = val_paths[: settings.val_limit]
-                accuracy = pose_accuracy(average, measured, not val_stored_frame)
-                row["pose_accuracy"] = round(accuracy, 4)
-            run.log(row)
-            tqdm.write("  ".join(f"{key} {value}" for key, value in row.items()))
-            chosen = settings.canonicalizer
-            save_canonicalizer(
-                average,
-                checkpoint,
-                architecture=chosen.architecture,
-                options=chosen.options,
-            )
-            average.train()
-            run.save(step, model=canonicalizer, ema=ema, optimizer=optimizer)
-    return checkpoint
-
-
-def cut_and_mix(thumbnails: Tensor, probability: float, random: np.random.Generator) -> Tensor:
-    """Paste a rectangle of each photo's neighbour in the batch: upright photos mix to upright ones.
-
-    Args:
-        thumbnails: (B, 3, S, S).
-        probability: that the batch is mixed at all.
-    Source: CutMix, Yun et al. 2019, here without mixing labels, since all are the same.
-    """
-    if random.random() >= probability:
-        return thumbnails
-    size = thumbnails.shape[-1]
-    height, width = random.integers(size // 5, size // 2 + 1, 2)
-    top, left = random.integers(0, size - height + 1), random.integers(0, size - width + 1)
-    mixed = thumbnails.clone()
-    window = (..., slice(top, top + height), slice(left, left + width))
-    mixed[window] = thumbnails.roll(1, 0)[window]
-    return mixed

@@ -11,13 +11,14 @@ from functools import partial
 from pathlib import Path
 
 from segment_anything.build_sam import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
-from torch import Tensor
+from segment_anything.modeling import Sam
 
 from samrot import weights
 from samrot.errors import InputError, check_choice
 from samrot.segmenters.base import Encoding, Prompts, Segmentation, Segmenter
 from samrot.segmenters.filled_box import FilledBoxSegmenter
 from samrot.segmenters.grabcut import GrabCutSegmenter
+from samrot.segmenters.lora import merge_lora
 from samrot.segmenters.sam import SamSegmenter, load_official
 from samrot.segmenters.sam_mini import build_sam_mini
 
@@ -29,7 +30,7 @@ __all__ = [
     "Segmentation",
     "Segmenter",
     "load_segmenter",
-    "save_sam_mini",
+    "save_sam",
 ]
 
 _MINI_FORMAT = "samrot-sam-mini"
@@ -44,9 +45,18 @@ def _load_mini(checkpoint: str | Path | None, device: str) -> SamSegmenter:
     return SamSegmenter(sam.requires_grad_(False).to(device), "sam_mini")
 
 
-def save_sam_mini(state: dict[str, Tensor], path: str | Path) -> None:
-    """Write a ``sam_mini`` checkpoint."""
-    weights.save(path, state, format_name=_MINI_FORMAT, header={})
+def save_sam(sam: Sam, path: str | Path) -> None:
+    """Write a checkpoint that ``load_segmenter`` reads.
+
+    Args:
+        sam: the model; low-rank updates are merged into its weights.
+        path: ending in ``.safetensors`` for ``sam_mini``, in ``.pth`` for the official format.
+    """
+    state = merge_lora(sam).state_dict()
+    if Path(path).suffix == ".safetensors":
+        weights.save(path, state, format_name=_MINI_FORMAT, header={})
+    else:
+        weights.save_official(path, state)
 
 
 def _without_weights(

@@ -11,14 +11,13 @@ import torch
 
 from samrot.data.coco import CocoDataset
 from samrot.data.prompted_views import PromptedViews, ViewSettings
-from samrot.engines.finetune import (
-    FinetuneSettings,
-    MaskSettings,
-    batch_loss,
-    finetune,
+from samrot.engines.finetune import FinetuneSettings, MaskSettings, SamSettings, finetune
+from samrot.engines.fit import OptimSettings
+from samrot.engines.prompted_masks import (
+    normalised_squares,
     predict_masks_per_prompt,
+    prompted_loss,
 )
-from samrot.engines.train import OptimSettings
 from samrot.errors import InputError
 from samrot.segmenters import load_segmenter
 from samrot.segmenters.sam_mini import build_sam_mini
@@ -28,7 +27,10 @@ def settings(out: Path, **changes: Any) -> FinetuneSettings:
     optim = OptimSettings(
         steps=4, batch_size=2, warmup_steps=1, learning_rate=1e-3, ema_decay=0.5, bfloat16=False
     )
-    values: dict[str, Any] = {"view_size": 64, "optim": optim, "workers": 0, "val_every": 2}
+    values: dict[str, Any] = {
+        "view_size": 64, "optim": optim, "workers": 0, "val_every": 2,
+        "segmenter": SamSettings(from_scratch=True),
+    }  # fmt: skip
     return FinetuneSettings(out=str(out), **{**values, **changes})
 
 
@@ -77,7 +79,8 @@ def test_every_part_learns(refine: bool) -> None:
     sam = build_sam_mini(64).train()
     views = PromptedViews(None, 64, ViewSettings(point_share=0.5, min_area=20), seed=0)
     batch = [views[n] for n in range(6)]
-    loss, iou = batch_loss(sam, batch, refine=refine, candidates=True)
+    embeddings = sam.image_encoder(normalised_squares(sam, batch))
+    loss, iou = prompted_loss(sam, embeddings, batch, refine=refine, candidates=True)
     loss.backward()
     assert 0 <= iou <= 1
     silent = {name for name, p in sam.named_parameters() if p.grad is None or not p.grad.any()}
@@ -94,7 +97,7 @@ def test_the_loss_falls_on_one_batch() -> None:
     optimizer = torch.optim.AdamW(sam.parameters(), lr=1e-3)
     losses = []
     for _ in range(80):
-        loss, _ = batch_loss(sam, batch, refine=False, candidates=False)
+        loss, _ = prompted_loss(sam, sam.image_encoder(normalised_squares(sam, batch)), batch)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
@@ -134,9 +137,9 @@ def test_resumes_to_the_same_weights(
     def stop_after_3_steps(*arguments: Any, **options: Any) -> Any:
         if next(steps, None) is None:
             raise KeyboardInterrupt
-        return batch_loss(*arguments, **options)
+        return prompted_loss(*arguments, **options)
 
-    monkeypatch.setattr("samrot.engines.finetune.batch_loss", stop_after_3_steps)
+    monkeypatch.setattr("samrot.engines.prompted_masks.prompted_loss", stop_after_3_steps)
     with pytest.raises(KeyboardInterrupt):
         finetune(wanted)
     monkeypatch.undo()
@@ -151,5 +154,6 @@ def test_bad_settings(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="annotations is not set"):
         finetune(settings(tmp_path / "run", data=MaskSettings(images=str(tmp_path))))
     with pytest.raises(InputError, match="does not exist; expected a samrot-sam-mini file"):
-        finetune(settings(tmp_path / "run", init=str(tmp_path / "none")))
+        absent = SamSettings(checkpoint=str(tmp_path / "none"))
+        finetune(settings(tmp_path / "run", segmenter=absent))
     assert not (tmp_path / "run").exists()

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +17,13 @@ from PIL import Image
 
 from samrot.canonicalizers import load_canonicalizer
 from samrot.canonicalizers.thumbnail import Thumbnail
+from samrot.cli import main
 from samrot.data.pose_photos import PoseAugmentation, PosePhotos
+from samrot.engines.fit import OptimSettings
 from samrot.engines.train import (
     CanonicalizerSettings,
-    OptimSettings,
     PhotoSettings,
     TrainSettings,
-    cut_and_mix,
     train,
 )
 from samrot.errors import InputError
@@ -83,8 +88,8 @@ def test_learns_which_way_is_up(
     image = np.asarray(Image.open(photos / "1.png"))
     assert [canonicalizer.pose(rotate_image(image, k)) for k in range(4)] == [0, 1, 2, 3]
     log = (tmp_path / "run" / "log.csv").read_text().splitlines()
-    assert log[0] == "step,loss,pose_accuracy"
-    assert float(log[-1].split(",")[2]) > 0.9
+    assert log[0] == "step,loss,pose_accuracy,learning_rate,val_pose_accuracy"
+    assert float(log[-1].split(",")[-1]) > 0.9
 
 
 def test_an_interrupted_run_ends_with_the_same_weights(
@@ -99,7 +104,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(
             raise KeyboardInterrupt
         return prior_loss(*arguments)
 
-    monkeypatch.setattr("samrot.engines.train.prior_loss", stop_after_15_steps)
+    monkeypatch.setattr("samrot.engines.pose_tasks.prior_loss", stop_after_15_steps)
     with pytest.raises(KeyboardInterrupt):
         train(wanted)
     monkeypatch.undo()
@@ -156,12 +161,40 @@ def test_a_loss_that_is_not_finite_stops(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "samrot.engines.train.prior_loss", lambda logits, prior: logits.sum() * float("nan")
+        "samrot.engines.pose_tasks.prior_loss", lambda logits, prior: logits.sum() * float("nan")
     )
     with pytest.raises(
-        InputError, match=r"the loss is nan at step 0; .*lower optim\.learning_rate"
+        InputError, match=r"the loss is nan .*at step 0; .*lower optim\.learning_rate"
     ):
         train(settings(photos, tmp_path / "run"))
+
+
+@pytest.mark.slow
+def test_kill_dash_nine_ends_with_the_same_weights(photos: Path, tmp_path: Path) -> None:
+    def command(out: Path) -> list[str]:
+        return [
+            "train", "--data.images", f"[{photos}]",
+            "--out", str(out), "--canonicalizer.architecture", "gcnn", "--canonicalizer.size", "17",
+            "--optim.steps", "60", "--optim.batch_size", "4", "--val_every", "10",
+        ]  # fmt: skip
+
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "samrot", *command(killed)], stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not (killed / "state.pt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    step = torch.load(killed / "state.pt", weights_only=True)["step"]
+    assert 10 <= step < 60
+    for out in (killed, tmp_path / "whole"):
+        assert main(command(out)) == 0
+    files = [out / "canonicalizer.safetensors" for out in (killed, tmp_path / "whole")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert not list(killed.glob("*.partial"))
 
 
 def test_init_continues_from_a_checkpoint(photos: Path, tmp_path: Path) -> None:
@@ -189,9 +222,12 @@ def test_views_are_repeatable(frame: str, photos: Path) -> None:
     assert not torch.equal(streams[0][0], streams[0][24])
 
 
-def test_cut_and_mix() -> None:
-    thumbnails = torch.arange(3.0)[:, None, None, None].expand(3, 3, 20, 20)
-    assert cut_and_mix(thumbnails, 0.0, np.random.default_rng(0)) is thumbnails
-    mixed = cut_and_mix(thumbnails, 1.0, np.random.default_rng(0))
-    assert set(mixed[1].unique().tolist()) == {0.0, 1.0}
-    assert thumbnails[1].unique().tolist() == [1.0]
+def test_cutmix_lends_a_rectangle_of_another_photo(photos: Path) -> None:
+    for value, path in enumerate(sorted(photos.iterdir())):
+        Image.fromarray(np.full((40, 40, 3), 10 * value, dtype=np.uint8)).save(path)
+    plain = PoseAugmentation(tilt_deg=0.0, colour=0.0, degrade=0.0, erase=0.0)
+    paths = sorted(photos.iterdir())
+    mixed = PosePhotos(paths, Thumbnail(17), plain, cutmix=1.0, seed=1)
+    num_values = [len(mixed[n].unique()) for n in range(12)]
+    assert max(num_values) == 2
+    assert len(PosePhotos(paths, Thumbnail(17), plain, seed=1)[0].unique()) == 1

@@ -8,25 +8,15 @@ import numpy as np
 import pytest
 import torch
 from segment_anything import SamPredictor
-from segment_anything.build_sam import _build_sam
 from segment_anything.modeling import Sam
 
 from samrot import RobustPredictor, load_segmenter
 from samrot.errors import InputError
 from samrot.segmenters import SEGMENTERS, SamSegmenter
 from samrot.segmenters.sam import load_official
-from tests.conftest import random_photo
+from tests.conftest import random_photo, small_vit
 
 SIZES = [(480, 640), (640, 427), (1, 1), (5, 7), (1100, 1300)]
-
-
-def small_vit() -> Sam:
-    """The official architecture, thin: real sizes of input, embedding and masks."""
-    torch.manual_seed(0)
-    sam: Sam = _build_sam(
-        encoder_embed_dim=32, encoder_depth=2, encoder_num_heads=2, encoder_global_attn_indexes=[1]
-    )
-    return sam.eval()
 
 
 @pytest.fixture(scope="module", params=["vit", "sam_mini"])

@@ -1,0 +1,46 @@
+"""One process or many, on one machine or several (Lightning Fabric)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from samrot.errors import InputError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def launch(device: str, devices: int = 1, nodes: int = 1, *, bfloat16: bool = False) -> Fabric:
+    """Start, or join, the processes of a run.
+
+    With more than one process the same command is started again for each of the others; under
+    ``torchrun``, which starts them itself, nothing is. A process that fails takes the others down.
+
+    Args:
+        device: cpu, cuda, mps, or auto.
+        devices: processes on this machine.
+        nodes: machines; with more than one, start samrot by ``torchrun``.
+        bfloat16: autocast to bfloat16 in what is set up with the fabric.
+
+    Raises:
+        InputError: if this machine has no such devices.
+    """
+    from lightning_fabric import Fabric
+
+    if min(devices, nodes) < 1:
+        raise InputError(f"devices is {devices} on {nodes} nodes; expected at least 1 of each")
+    try:
+        fabric = Fabric(
+            accelerator=device,
+            devices=devices,
+            num_nodes=nodes,
+            precision="bf16-mixed" if bfloat16 else "32-true",
+            strategy="ddp_find_unused_parameters_true" if devices * nodes > 1 else "auto",
+        )
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"device is {device!r} with {devices} devices; expected what this machine has "
+            f"({error}); samrot doctor lists it"
+        ) from error
+    fabric.launch()
+    return fabric

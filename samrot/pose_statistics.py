@@ -1,0 +1,61 @@
+"""How well predicted poses agree with the poses that photos have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """A reliability curve: is a pose that is given 80 % right 80 % of the time?
+
+    Args:
+        confidence: (K,) mean confidence in each bin that holds anything.
+        accuracy: (K,) share that is right there.
+        count: (K,) predictions there.
+        expected_error: mean distance between the two (ECE, Guo et al. 2017).
+    """
+
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    count: np.ndarray
+    expected_error: float
+
+
+def kl_divergence(p: np.ndarray, q: np.ndarray) -> float:
+    """KL(p || q) of two distributions over the poses, (|G|,) each, in nats; may be infinite."""
+    seen = p > 0
+    with np.errstate(divide="ignore"):
+        return float((p[seen] * (np.log(p[seen]) - np.log(q[seen]))).sum())
+
+
+def circular_wasserstein(p: np.ndarray, q: np.ndarray) -> float:
+    """Earth mover's distance on the circle of poses, in quarter turns.
+
+    Args:
+        p, q: (|G|,), each sums to 1.
+    Source: Werman et al. 1986: the circle is cut where the cumulated difference has its median.
+    """
+    flow = np.cumsum(p - q)
+    return float(np.abs(flow - np.median(flow)).sum())
+
+
+def reliability(confidence: np.ndarray, correct: np.ndarray, num_bins: int = 10) -> Reliability:
+    """The reliability curve of some predictions.
+
+    Args:
+        confidence: (N,), 0..1, probability of the predicted pose.
+        correct: (N,) bool.
+        num_bins: of equal width between 0 and 1.
+    """
+    place = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
+    count = np.bincount(place, minlength=num_bins)
+    seen = count > 0
+    means, shares = (
+        np.bincount(place, weights=values, minlength=num_bins)[seen] / count[seen]
+        for values in (confidence, correct.astype(float))
+    )
+    error = float((np.abs(means - shares) * count[seen]).sum() / max(1, len(confidence)))
+    return Reliability(means, shares, count[seen], error)
