@@ -45,15 +45,15 @@ def test_evaluation_gives_the_same_numbers(scenes_folder: Path, tmp_path: Path) 
         code = run(
             "evaluate", "--data.images", str(scenes_folder / "images"),
             "--data.annotations", str(scenes_folder / "annotations.json"), "--out", str(out),
-            "--angles", "[0, 90]", "--limit", "5", "--devices", devices,
+            "--angles", "[90]", "--limit", "3", "--devices", devices,
         )  # fmt: skip
         assert code == 0
         summaries.append(json.loads((out / "summary.json").read_text()))
         summaries[-1].pop("seconds")
     assert summaries[0] == summaries[1]
     shares = [(tmp_path / "2" / name).read_text() for name in ("photos.jsonl", "photos_1.jsonl")]
-    assert [share.count("\n") for share in shares] == [3, 2]
-    for name in ("none_000.json", "canonical_090.json"):
+    assert [share.count("\n") for share in shares] == [2, 1]
+    for name in ("none_090.json", "canonical_090.json"):
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
 
 
@@ -62,9 +62,9 @@ def test_evaluation_gives_the_same_numbers(scenes_folder: Path, tmp_path: Path) 
 def test_training_gives_the_same_weights(command: str, scenes_folder: Path, tmp_path: Path) -> None:
     images, annotations = str(scenes_folder / "images"), str(scenes_folder / "annotations.json")
     options = [
-        "--optim.steps", "4", "--optim.batch_size", "4", "--optim.bfloat16", "false",
+        "--optim.steps", "3", "--optim.batch_size", "4", "--optim.bfloat16", "false",
         "--optim.warmup_steps", "0", "--optim.ema_decay", "0.5", "--workers", "0",
-        "--val_every", "2",
+        "--val_every", "3",
         # Adam divides by the gradient's size, and so makes the most of a rounding error.
         "--optim.learning_rate", "0.0001",
     ]  # fmt: skip
@@ -85,7 +85,7 @@ def test_training_gives_the_same_weights(command: str, scenes_folder: Path, tmp_
     for name, one in states[0].items():
         torch.testing.assert_close(states[1][name], one, rtol=0, atol=1e-4)
         assert (states[1][name] - one).double().abs().mean() < 2e-6
-    assert [len(log) for log in logs] == [2, 2]
+    assert [len(log) for log in logs] == [1, 1]
     for one, two in zip(*logs, strict=True):
         for name in {"loss", "val_pose_accuracy", "val_mean_iou"} & one.keys():
             assert float(one[name]) == pytest.approx(float(two[name]), rel=2e-3)
@@ -104,14 +104,14 @@ def test_a_process_that_dies_is_noticed(scenes_folder: Path, tmp_path: Path) -> 
     arguments = [
         "evaluate", "--data.images", str(scenes_folder / "images"),
         "--data.annotations", str(scenes_folder / "annotations.json"),
-        "--out", str(tmp_path / "run"), "--angles", "[0]", "--limit", "4", "--devices", "2",
+        "--out", str(tmp_path / "run"), "--angles", "[0]", "--limit", "3", "--devices", "2",
         "--segmenter.name", "box", "--prompts.source", "detector",
         "--prompts.detector", f"{__name__}:deadly_detector",
     ]  # fmt: skip
     assert run_in_two_processes(*arguments, PYTHONPATH=str(Path(__file__).parents[2])) != 0
     assert not (tmp_path / "run" / "summary.json").exists()
     assert run_in_one(*arguments, "--devices", "1") == 0  # the same run, continued by one process
-    assert json.loads((tmp_path / "run" / "summary.json").read_text())["dataset"]["images"] == 4
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["dataset"]["images"] == 3
 
 
 def test_devices_are_checked(
