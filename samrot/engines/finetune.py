@@ -76,10 +76,9 @@ class SamSettings:
 
 @dataclass(kw_only=True)
 class FinetuneSettings(FitSettings):
-    """Settings of ``samrot finetune``.
+    """Settings of ``samrot finetune``, besides those of every training.
 
     Args:
-        out: run folder; one that exists with the same settings is continued.
         segmenter: what is trained.
         data: photos to train on; without any, procedural scenes alone.
         val: photos to measure the mean IoU of ground-truth boxes on; may be empty.
@@ -87,19 +86,11 @@ class FinetuneSettings(FitSettings):
         view_size: side of the training views, pixels: a multiple of 32 for sam_mini; the others
             take only their own (1024), which is the default for them.
         views: random views of photos and scenes.
-        optim: how it is trained.
-        device: cpu, cuda, mps, or auto.
-        devices: processes on this machine that share each batch; samrot starts them.
-        nodes: machines; with more than one, start samrot by ``torchrun``.
-        workers: processes that make items, for each training process; 0 for none.
-        tensorboard: write the curves for TensorBoard too, beside ``log.csv``.
         refine: probability that a step also learns to refine its own masks.
         candidates: probability that a step also trains the three candidate masks.
         loss: weights of the losses.
         cache_embeddings: keep the embeddings of a frozen image encoder in the run folder
             (``segmenter.trained: decoder``, with ``views.distinct`` set); 4 MB a view for SAM.
-        seed: of everything random.
-        val_every: steps between measurements and checkpoints.
     """
 
     segmenter: SamSettings = field(default_factory=SamSettings)

@@ -83,10 +83,9 @@ class TaskLossSettings:
 
 @dataclass(kw_only=True)
 class TrainSettings(FitSettings):
-    """Settings of ``samrot train``.
+    """Settings of ``samrot train``, besides those of every training.
 
     Args:
-        out: run folder; one that exists with the same settings is continued.
         data: photos to train on.
         val: photos to measure pose accuracy on; may be empty.
         val_limit: of the number of photos measured.
@@ -99,17 +98,9 @@ class TrainSettings(FitSettings):
         task: loss through a segmenter; needs data with instance masks.
         augmentation: random views of the photos.
         cutmix: probability that a photo is lent a rectangle of another.
-        optim: how it is trained.
-        device: cpu, cuda, mps, or auto.
-        devices: processes on this machine that share each batch; samrot starts them.
-        nodes: machines; with more than one, start samrot by ``torchrun``.
-        workers: processes that make items, for each training process; 0 for none.
-        tensorboard: write the curves for TensorBoard too, beside ``log.csv``.
         init: checkpoint to start from, of the same architecture, or the name of a bundled one; or
             imagenet, for orbit_lite0.
         cache: keep decoded photos in memory.
-        seed: of everything random.
-        val_every: steps between measurements and checkpoints.
     """
 
     data: PhotoSettings = field(default_factory=PhotoSettings)
