@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -32,40 +34,42 @@ def read_image(path: str | Path, *, apply_exif: bool | None = True) -> np.ndarra
         InputError: if it is not an image, or truncated.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"image {path} does not exist; expected an image file")
-    try:
-        with Image.open(path) as stored:
-            orientation = stored.getexif().get(_EXIF_ORIENTATION, 1)
-            if orientation != 1 and apply_exif is False:
-                warnings.warn(
-                    f"{path.name}: EXIF orientation {orientation} is ignored, since COCO "
-                    "annotations are in the stored frame",
-                    stacklevel=2,
-                )
-            image = ImageOps.exif_transpose(stored) if apply_exif else stored
-            return _to_rgb8(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(
-            f"image {path} cannot be decoded ({error}); it is truncated or not an image: "
-            "restore or remove the file"
-        ) from error
+    with _opened(path) as stored:
+        orientation = stored.getexif().get(_EXIF_ORIENTATION, 1)
+        if orientation != 1 and apply_exif is False:
+            warnings.warn(
+                f"{path.name}: EXIF orientation {orientation} is ignored, since COCO "
+                "annotations are in the stored frame",
+                stacklevel=2,
+            )
+        image = ImageOps.exif_transpose(stored) if apply_exif else stored
+        return _to_rgb8(image)
 
 
 def exif_pose(path: str | Path) -> int:
     """By how many quarter turns CCW a photo is stored turned, as its EXIF orientation says.
 
     Raises:
+        MissingFileError: if there is no such file.
         InputError: if it is not an image.
     """
+    with _opened(Path(path)) as stored:
+        return _POSE_OF_ORIENTATION.get(stored.getexif().get(_EXIF_ORIENTATION, 1), 0)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image file; what goes wrong with it in the block is an ``InputError`` that names it."""
+    if not path.is_file():
+        raise MissingFileError(f"image {path} does not exist; expected an image file")
     try:
         with Image.open(path) as stored:
-            orientation = int(stored.getexif().get(_EXIF_ORIENTATION, 1))
+            yield stored
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(
-            f"image {path} cannot be decoded ({error}); restore or remove the file"
+            f"image {path} cannot be decoded ({error}); it is truncated or not an image: "
+            "restore or remove the file"
         ) from error
-    return _POSE_OF_ORIENTATION.get(orientation, 0)
 
 
 def _to_rgb8(image: Image.Image) -> np.ndarray:

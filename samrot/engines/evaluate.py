@@ -151,15 +151,15 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         share = left[fabric.global_rank :: fabric.world_size]
         _run_photos(run, photo_runner, share, fabric.global_rank, len(done))
         fabric.barrier()
-    if fabric.is_global_zero and not (run.path / "summary.json").is_file():
-        seconds = time.perf_counter()
-        summary = summarise(
-            read_records(run, image_ids), dataset, image_ids, source.description, settings, run
-        )
-        summary["seconds"]["score"] = round(time.perf_counter() - seconds, 3)
-        run.write_text("summary.md", summary_table(summary))
-        run.write_json("summary.json", summary)
-    fabric.barrier()
+        if fabric.is_global_zero:
+            seconds = time.perf_counter()
+            summary = summarise(
+                read_records(run, image_ids), dataset, image_ids, source.description, settings, run
+            )
+            summary["seconds"]["score"] = round(time.perf_counter() - seconds, 3)
+            run.write_text("summary.md", summary_table(summary))
+            run.write_json("summary.json", summary)
+        fabric.barrier()
     result: dict[str, Any] = json.loads((run.path / "summary.json").read_text())
     return result
 

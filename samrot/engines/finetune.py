@@ -133,8 +133,8 @@ def finetune(settings: FinetuneSettings) -> Path:
     dataset, val_dataset = settings.data.load(), settings.val.load()
     torch.manual_seed(settings.seed)
     sam = build_sam(settings.segmenter, settings.view_size)
+    fabric = build_fabric(settings)  # first, so that all processes read photos at once
     views = PromptedViews(dataset, sam.image_encoder.img_size, settings.views, seed=settings.seed)
-    fabric = build_fabric(settings)
     with fabric.rank_zero_first():
         run = RunFolder.open(settings.out, settings)
     task = MaskTask(

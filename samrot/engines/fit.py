@@ -239,9 +239,9 @@ def fit(fabric: Fabric, settings: FitSettings, run: RunFolder, task: TrainingTas
             if measured and measured[task.measure] > best.value:
                 best.value = measured[task.measure]
                 task.save(average.module, checkpoint.with_name(f"best_{checkpoint.name}"))
-            average.train()
-            run.save(done, **state, curves=curves, best=best)
         average.train()
+        if fabric.is_global_zero:
+            run.save(done, **state, curves=curves, best=best)
         fabric.barrier()
     progress.close()
     return checkpoint

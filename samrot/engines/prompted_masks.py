@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from samrot.data.coco import CocoDataset
 from samrot.data.prompted_views import PromptedView, PromptedViews
 from samrot.engines.fit import TrainingTask
+from samrot.engines.prompt_sources import xywh_to_xyxy
 from samrot.files import replacing
 from samrot.losses import MaskLossWeights, mask_iou, mask_losses
 from samrot.segmenters import Prompts, SamSegmenter
@@ -136,8 +137,7 @@ def box_ious(
         instances = dataset.instances(image_id)
         if not instances:
             continue
-        boxes_xywh = np.array([instance["bbox"] for instance in instances], dtype=np.float64)
-        boxes_xyxy = np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], 1)
+        boxes_xyxy = xywh_to_xyxy([instance["bbox"] for instance in instances])
         encoding = segmenter.encode(dataset.read(image_id))
         masks = segmenter.decode(encoding, Prompts(boxes_xyxy=boxes_xyxy)).masks[:, 0].cpu().numpy()
         for mask, instance in zip(masks, instances, strict=True):

@@ -164,6 +164,7 @@ def train(settings: TrainSettings) -> Path:
         "val": (val_paths[: settings.val_limit], val_apply_exif),
     }
     save = partial(save_canonicalizer, architecture=chosen.architecture, options=chosen.options)
+    fabric = build_fabric(settings)  # first, so that all processes read photos at once
     task: PoseTask
     if settings.task.weight:
         task = _through_sam(settings, canonicalizer, save, common)
@@ -178,7 +179,6 @@ def train(settings: TrainSettings) -> Path:
             seed=settings.seed,
         )
         task = PoseTask(canonicalizer, photos, save, **common)
-    fabric = build_fabric(settings)
     with fabric.rank_zero_first():
         run = RunFolder.open(settings.out, settings)
     return fit(fabric, settings, run, task)
