@@ -23,6 +23,6 @@ clean:
 # escnn without its declared requirements: see setup.cfg.
 $(READY): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,escnn,imagenet,lora,plots,tensorboard]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,escnn,imagenet,lora,plots,tensorboard,transformers]'
 	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt escnn lie_learn
 	touch $(READY)

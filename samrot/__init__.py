@@ -7,7 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from samrot.canonicalizers import Canonicalizer, load_canonicalizer
 from samrot.data.images import read_image
 from samrot.errors import InputError
-from samrot.predictor import RobustPredictor, canonicalized
+from samrot.mask_generator import RobustMaskGenerator
+from samrot.predictor import RobustPredictor
+from samrot.robust_detector import canonicalized
 from samrot.segmenters import load_segmenter
 from samrot.types import Detections
 
@@ -15,6 +17,7 @@ __all__ = [
     "Canonicalizer",
     "Detections",
     "InputError",
+    "RobustMaskGenerator",
     "RobustPredictor",
     "__version__",
     "canonicalized",

@@ -1,7 +1,8 @@
 """The command line: settings in, exit code out; the work is done in ``samrot.engines``.
 
-Exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted. A command imports what it
-needs when it runs, so that ``samrot --help`` and ``samrot doctor`` answer at once.
+Exit codes: 0 done, 1 done but for some photos, 2 bad input (one line on stderr), 130 interrupted.
+A command imports what it needs when it runs, so that ``samrot --help`` and ``samrot doctor`` answer
+at once.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ class Command:
     Args:
         meaning: for ``samrot --help``.
         settings: ``module:dataclass`` of its options; None for a command without a config file.
-        run: does the work with the filled settings, and prints what it made.
+        run: does the work with the filled settings, and prints what it made; an exit code, or
+            None for 0.
+        add_arguments: adds what is not an option of the settings, and names it.
     """
 
     meaning: str
     settings: str | None
-    run: Callable[[Any], None]
+    run: Callable[[Any], int | None]
+    add_arguments: Callable[[ArgumentParser], set[str]] | None = None
 
 
 def _evaluate(settings: Any) -> None:
@@ -70,6 +74,16 @@ def _demo(settings: Any) -> None:
     print(f"overlays to look at: {overlays}")
 
 
+def _segment(settings: Any) -> int:
+    from samrot.engines.segment import segment
+
+    num_objects, failed = segment(settings)
+    print(f"{num_objects} objects; masks and overlays: {settings.out}")
+    for path, reason in failed.items():
+        print(f"samrot: failed: {path}: {reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
 def _rotate_coco(arguments: Any) -> None:
     from samrot.data.coco import CocoDataset, find_coco
     from samrot.data.coco_writer import write_rotated
@@ -90,6 +104,28 @@ def _doctor(arguments: Any) -> None:
     print(report())
 
 
+def _add_segment_arguments(parser: ArgumentParser) -> set[str]:
+    parser.add_argument("images", nargs="+", help="files, folders and patterns")
+    for name, kind, meaning in (
+        ("box", float, "x0 y0 x1 y1 of each object, pixels of the photo as it is displayed"),
+        ("point", float, "x y of each click on one more object"),
+        ("label", int, "of each click: 1 in the object (all, if left out), 0 outside"),
+    ):
+        parser.add_argument(f"--{name}", nargs="+", type=kind, default=[], help=meaning)
+    return {"images", "box", "point", "label"}
+
+
+def _add_rotate_arguments(parser: ArgumentParser) -> set[str]:
+    parser.add_argument("src", help="folder of a COCO dataset: photos, and a .json below it")
+    parser.add_argument("dst", help="folder to make; it gets one folder per angle")
+    parser.add_argument(
+        "--angles", nargs="+", type=int, choices=(0, 90, 180, 270), default=[0, 90, 180, 270],
+        help="counter-clockwise, degrees",
+    )  # fmt: skip
+    parser.add_argument("--annotations", help="COCO JSON, if it is not below src")
+    return {"src", "dst", "angles", "annotations"}
+
+
 COMMANDS = {
     "evaluate": Command(
         "score a segmenter on rotated COCO, with and without canonicalization",
@@ -107,7 +143,15 @@ COMMANDS = {
         "samrot.engines.diagnose:DiagnoseSettings",
         _diagnose,
     ),
-    "rotate-coco": Command("write a dataset turned by quarter turns", None, _rotate_coco),
+    "segment": Command(
+        "masks for photos in files and folders, however they are turned",
+        "samrot.engines.segment:SegmentSettings",
+        _segment,
+        _add_segment_arguments,
+    ),
+    "rotate-coco": Command(
+        "write a dataset turned by quarter turns", None, _rotate_coco, _add_rotate_arguments
+    ),
     "demo": Command(
         "the whole job, offline, in a few minutes", "samrot.engines.demo:DemoSettings", _demo
     ),
@@ -136,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"unknown command {name!r}; expected one of: {', '.join(COMMANDS)}")
     warnings.showwarning = _show_warning
     try:
-        COMMANDS[name].run(_parse(name, options))
+        return COMMANDS[name].run(_parse(name, options)) or 0
     except (InputError, ArgumentError) as error:
         return _fail(str(error))
     except OSError as error:
@@ -144,33 +188,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("samrot: interrupted; the same command continues", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parse(name: str, options: list[str]) -> Any:
     command = COMMANDS[name]
     parser = ArgumentParser(prog=f"samrot {name}", description=command.meaning, exit_on_error=False)
+    added = command.add_arguments(parser) if command.add_arguments else set()
     if command.settings is None:
-        if name == "rotate-coco":
-            _add_rotate_arguments(parser)
         return parser.parse_args(options)
     module_name, _, class_name = command.settings.partition(":")
     settings_class = getattr(importlib.import_module(module_name), class_name)
     parser.add_argument("--config", action="config", help="YAML file with any of these settings")
-    parser.add_class_arguments(settings_class)
+    parser.add_class_arguments(settings_class, skip=added)
     values = vars(parser.instantiate(parser.parse_args(options)))
     values.pop("config")
     return settings_class(**values)
-
-
-def _add_rotate_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("src", help="folder of a COCO dataset: photos, and a .json below it")
-    parser.add_argument("dst", help="folder to make; it gets one folder per angle")
-    parser.add_argument(
-        "--angles", nargs="+", type=int, choices=(0, 90, 180, 270), default=[0, 90, 180, 270],
-        help="counter-clockwise, degrees",
-    )  # fmt: skip
-    parser.add_argument("--annotations", help="COCO JSON, if it is not below src")
 
 
 def _overview() -> str:

@@ -16,6 +16,10 @@ class MissingFileError(InputError, FileNotFoundError):
         return str(self.args[0])
 
 
+class NoImageError(InputError, RuntimeError):
+    """Something was asked of an image before one was set."""
+
+
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:
     """Refuse ``value`` unless it is one of ``choices``.
 

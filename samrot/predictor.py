@@ -1,100 +1,56 @@
-"""The pipeline: canonicalize, segment, undo. The one place where frames change."""
+"""The user's object: ``SamPredictor``, robust to quarter turns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from samrot.canonicalizers import Canonicalizer, PosePrediction, load_canonicalizer
+from samrot.canonicalizers import Canonicalizer
 from samrot.canonicalizers.base import check_image
-from samrot.errors import InputError, check_choice
+from samrot.errors import InputError, NoImageError, check_choice
 from samrot.geometry import actions
-from samrot.geometry.groups import C4
-from samrot.segmenters import Encoding, Prompts, SamSegmenter, Segmentation, Segmenter
-from samrot.types import Detections
+from samrot.pipeline import CanonicalImage, Pipeline
+from samrot.segmenters import (
+    Prompts,
+    SamSegmenter,
+    Segmentation,
+    Segmenter,
+    check_prompts,
+    checked_array,
+)
 
-Detector = Callable[[np.ndarray], Detections]
-
-
-@dataclass(frozen=True)
-class CanonicalFrame:
-    """How one image lies in its canonical frame.
-
-    Args:
-        pose: the image is the canonical one turned by pose x 90 degrees CCW.
-        size_hw: of the image, in the user's frame.
-        snapped: canonical coordinates are rounded to 1/64 px, so that all turns of a prompt agree.
-    """
-
-    pose: int
-    size_hw: tuple[int, int]
-    snapped: bool
-
-    def canonical_image(self, image: np.ndarray) -> np.ndarray:
-        """The image turned back by its pose, contiguous."""
-        return actions.rotate_image(image, -self.pose)
-
-    def canonical_boxes(self, boxes_xyxy: np.ndarray) -> np.ndarray:
-        """Boxes (..., 4) from the user's frame."""
-        return self._snap(actions.rotate_boxes(boxes_xyxy, -self.pose, self.size_hw))
-
-    def canonical_points(self, points_xy: np.ndarray) -> np.ndarray:
-        """Points (..., 2) from the user's frame."""
-        return self._snap(actions.rotate_points(points_xy, -self.pose, self.size_hw))
-
-    def canonical_planes(self, planes: Tensor) -> Tensor:
-        """Masks or logits (..., H, W) from the user's frame."""
-        return actions.rotate_tensor(planes, -self.pose)
-
-    def user_boxes(self, boxes_xyxy: np.ndarray) -> np.ndarray:
-        """Boxes (..., 4) from the canonical frame."""
-        canonical_size = actions.rotate_size(self.size_hw, self.pose)
-        return actions.rotate_boxes(boxes_xyxy, self.pose, canonical_size)
-
-    def user_planes(self, planes: Tensor) -> Tensor:
-        """Masks or logits (..., H, W) from the canonical frame."""
-        return actions.rotate_tensor(planes, self.pose)
-
-    def _snap(self, coordinates: np.ndarray) -> np.ndarray:
-        return actions.snap_to_grid(coordinates) if self.snapped else coordinates
-
-
-@dataclass(frozen=True)
-class _CurrentImage:
-    frame: CanonicalFrame
-    encoding: Encoding
-    probabilities: np.ndarray | None
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
+Tensors = tuple[Tensor, Tensor, Tensor]
 
 
 class RobustPredictor:
     """A drop-in for ``segment_anything.SamPredictor`` that does not mind how the photo is turned.
 
-    Everything that goes in or comes out is in the frame of the image that the user gave.
+    Everything that goes in or comes out is in the frame of the image that the user gave; the one
+    exception is the image embedding, which is that of the canonical image.
 
     Args:
         segmenter: from ``samrot.load_segmenter``, or a ``segment_anything`` Sam model.
         canonicalizer: a ``Canonicalizer``, a name or path for ``samrot.load_canonicalizer``, or
             None for the plain segmenter through the same code.
+        prompts_per_batch: prompts decoded at once, which bounds memory.
     """
 
     def __init__(
         self,
         segmenter: Segmenter | Sam,
         canonicalizer: Canonicalizer | str | Path | None = "c4",
+        *,
+        prompts_per_batch: int = 16,
     ) -> None:
-        self.segmenter: Segmenter = (
-            SamSegmenter(segmenter) if isinstance(segmenter, Sam) else segmenter
-        )
-        if isinstance(canonicalizer, str | Path):
-            canonicalizer = load_canonicalizer(canonicalizer, device=str(self.segmenter.device))
-        self.canonicalizer = canonicalizer
-        self._current: _CurrentImage | None = None
+        self.pipeline = Pipeline(segmenter, canonicalizer, prompts_per_batch=prompts_per_batch)
+        self._current: CanonicalImage | None = None
 
     def set_image(
         self, image: np.ndarray, image_format: str = "RGB", *, pose: int | None = None
@@ -113,19 +69,49 @@ class RobustPredictor:
         check_choice("image_format", image_format, ("RGB", "BGR"))
         if image_format == "BGR":
             image = np.ascontiguousarray(image[..., ::-1])
-        probabilities = None
-        known = pose is not None
-        if pose is None:
-            prediction = self._predict_pose(image)
-            pose, probabilities = prediction.pose, prediction.probabilities
-        check_choice("pose", pose, range(C4.order))
-        frame = CanonicalFrame(
-            pose=int(pose),
-            size_hw=(image.shape[0], image.shape[1]),
-            snapped=self.canonicalizer is not None or known,
+        (self._current,) = self.pipeline.encode([image], pose)
+
+    def set_torch_image(
+        self,
+        transformed_image: Tensor,
+        original_image_size: tuple[int, ...],
+        *,
+        pose: int | None = None,
+    ) -> None:
+        """As ``SamPredictor.set_torch_image``, for an image that was resized already.
+
+        Args:
+            transformed_image: (1, 3, H, W) RGB, 0..255, resized by ``transform``.
+            original_image_size: (height, width) before that.
+            pose: the image's pose if it is known, 0..3; None predicts it.
+
+        Raises:
+            InputError: if an argument is off, or the segmenter is no ``segment_anything`` model;
+                the image set before stays.
+        """
+        sam = self._sam("set_torch_image")
+        side = sam.transform.target_length
+        shape = tuple(transformed_image.shape)
+        if len(shape) != 4 or shape[:2] != (1, 3) or max(shape[2:]) != side:
+            raise InputError(
+                f"transformed_image has shape {shape}; expected (1, 3, H, W) with the longer side "
+                f"{side}: resize by predictor.transform.apply_image"
+            )
+        size_hw = (int(original_image_size[0]), int(original_image_size[1]))
+        if sam.transform.get_preprocess_shape(*size_hw, side) != shape[2:]:
+            raise InputError(
+                f"original_image_size is {size_hw}, but transformed_image is {shape[2:]}; "
+                "expected (height, width) before the resize"
+            )
+        pixels = transformed_image.detach().float()
+        if not torch.isfinite(pixels).all():
+            raise InputError("transformed_image holds NaN or infinity; expected pixels 0..255")
+        shown = pixels[0].round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+        frame, probabilities = self.pipeline.look_at(np.ascontiguousarray(shown), size_hw, pose)
+        encoding = sam.encode_resized(
+            frame.canonical_planes(pixels), actions.rotate_size(size_hw, frame.pose)
         )
-        encoding = self.segmenter.encode(frame.canonical_image(image))
-        self._current = _CurrentImage(frame, encoding, probabilities)
+        self._current = CanonicalImage(frame, encoding, probabilities)
 
     def predict(
         self,
@@ -135,12 +121,12 @@ class RobustPredictor:
         mask_input: np.ndarray | None = None,
         multimask_output: bool = True,
         return_logits: bool = False,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> Arrays:
         """Segment what the prompts point at, as ``SamPredictor.predict``.
 
         Args:
             point_coords: (N, 2), (x, y) in pixels.
-            point_labels: (N,), 1 foreground, 0 background.
+            point_labels: (N,), 1 foreground, 0 background, -1 unused.
             box: (4,), XYXY in pixels.
             mask_input: (1, h, w), the low-resolution logits of an earlier call.
             multimask_output: three candidates instead of one.
@@ -151,82 +137,201 @@ class RobustPredictor:
             whole square turned with the image, padding included.
 
         Raises:
-            RuntimeError: before ``set_image``.
+            NoImageError: before ``set_image``.
             InputError: if a prompt is off.
         """
-        self._require_image()
-        points = labels = boxes = mask_inputs = None
-        if point_coords is not None:
-            points = _checked("point_coords", point_coords, (-1, 2))[None]
-            if point_labels is None:
-                raise InputError("point_labels is missing; expected one label per point")
-            labels = _checked("point_labels", point_labels, (points.shape[1],))[None]
-        elif point_labels is not None:
-            raise InputError("point_labels is given without point_coords; give both or neither")
+        size_hw = self._require_image().frame.size_hw
+        boxes = mask_inputs = None
+        points, labels = _checked_points(point_coords, point_labels, (-1, 2))
         if box is not None:
-            boxes = _checked("box", np.reshape(box, -1), (4,))[None]
+            boxes = checked_array("box", np.reshape(np.asarray(box), -1), (4,))[None]
         if mask_input is not None:
-            logits = _checked("mask_input", mask_input, (1, -1, -1)).astype(np.float32)
+            logits = checked_array("mask_input", mask_input, (1, -1, -1)).astype(np.float32)
             mask_inputs = torch.from_numpy(logits)[None]
+        if points is not None and labels is not None:
+            points, labels = points[None], labels[None]
+        prompts = Prompts(boxes, points, labels, mask_inputs)
+        check_prompts(prompts, size_hw)
         result = self.predict_prompts(
-            Prompts(boxes, points, labels, mask_inputs),
-            multimask_output=multimask_output,
-            return_logits=return_logits,
+            prompts, multimask_output=multimask_output, return_logits=return_logits
         )
-        masks, scores, low_res_logits = (
-            np.ascontiguousarray(part[0].cpu().numpy())
-            for part in (result.masks, result.scores, result.low_res_logits)
+        return _arrays(result.masks[0], result.scores[0], result.low_res_logits[0])
+
+    def predict_torch(
+        self,
+        point_coords: Tensor | None,
+        point_labels: Tensor | None,
+        boxes: Tensor | None = None,
+        mask_input: Tensor | None = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+    ) -> Tensors:
+        """Segment B prompts at once, as ``SamPredictor.predict_torch``.
+
+        Args:
+            point_coords: (B, N, 2), in pixels of the resized image (``transform.apply_coords``).
+            point_labels: (B, N).
+            boxes: (B, 4), in pixels of the resized image (``transform.apply_boxes``).
+            mask_input: (B, 1, h, w).
+            multimask_output: three candidates instead of one.
+            return_logits: logits instead of binary masks.
+
+        Returns:
+            Masks (B, C, H, W), scores (B, C), low-resolution logits (B, C, h, w), on the device.
+
+        Raises:
+            NoImageError: before ``set_image`` or ``set_torch_image``.
+            InputError: if a prompt is off, or the segmenter is no ``segment_anything`` model.
+        """
+        sam = self._sam("predict_torch")
+        frame = self._require_image().frame
+        resized = sam.transform.get_preprocess_shape(*frame.size_hw, sam.transform.target_length)
+        scale_xy = np.array([resized[1] / frame.size_hw[1], resized[0] / frame.size_hw[0]])
+        points, labels = _checked_points(point_coords, point_labels, (-1, -1, 2))
+        boxes_xyxy = None
+        if points is not None:
+            points = points / scale_xy
+        if boxes is not None:
+            boxes_xyxy = checked_array("boxes", boxes, (-1, 4)) / np.tile(scale_xy, 2)
+        if mask_input is not None:
+            mask_input = torch.from_numpy(checked_array("mask_input", mask_input, (-1, 1, -1, -1)))
+            mask_input = mask_input.float()
+        prompts = Prompts(boxes_xyxy, points, labels, mask_input)
+        check_prompts(prompts, frame.size_hw)
+        result = self.predict_prompts(
+            prompts, multimask_output=multimask_output, return_logits=return_logits
         )
-        return masks, scores, low_res_logits
+        return result.masks, result.scores, result.low_res_logits
+
+    def predict_batch(
+        self,
+        images: Sequence[np.ndarray],
+        boxes: Sequence[np.ndarray],
+        *,
+        multimask_output: bool = False,
+        return_logits: bool = False,
+        images_per_batch: int = 4,
+    ) -> list[Arrays]:
+        """Segment the boxes of several images; the image that is set stays set.
+
+        Args:
+            images: each (H, W, 3) uint8 RGB, of any sizes.
+            boxes: for each image (N, 4), XYXY in pixels; N may differ and may be 0.
+            multimask_output: three candidates per box instead of one.
+            return_logits: logits instead of binary masks.
+            images_per_batch: images encoded at once, which bounds memory.
+
+        Returns:
+            For each image masks (N, C, H, W), scores (N, C), low-resolution logits (N, C, h, w).
+
+        Raises:
+            InputError: if anything is off, before any work.
+        """
+        if len(images) != len(boxes):
+            raise InputError(
+                f"images are {len(images)} and boxes {len(boxes)}; expected boxes for each image, "
+                "an empty (0, 4) array where there are none"
+            )
+        if images_per_batch < 1:
+            raise InputError(f"images_per_batch is {images_per_batch}; expected at least 1")
+        all_prompts = []
+        for image, listed in zip(images, boxes, strict=True):
+            check_image(image)
+            array = np.asarray(listed)
+            checked = checked_array(
+                "boxes", array.reshape(-1, 4) if not array.size else array, (-1, 4)
+            )
+            all_prompts.append(Prompts(boxes_xyxy=checked))
+            check_prompts(all_prompts[-1], (image.shape[0], image.shape[1]))
+        results = []
+        for start in range(0, len(images), images_per_batch):
+            batch = slice(start, start + images_per_batch)
+            encoded = self.pipeline.encode(images[batch])
+            for canonical, prompts in zip(encoded, all_prompts[batch], strict=True):
+                found = self.pipeline.decode(
+                    canonical,
+                    prompts,
+                    multimask_output=multimask_output,
+                    return_logits=return_logits,
+                )
+                results.append(_arrays(found.masks, found.scores, found.low_res_logits))
+        return results
 
     def predict_prompts(
         self, prompts: Prompts, *, multimask_output: bool = False, return_logits: bool = False
     ) -> Segmentation:
-        """Segment B prompts at once; prompts and result are in the user's frame.
+        """Segment B prompts; prompts and result are in the user's frame. B may be 0.
 
         Raises:
-            RuntimeError: before ``set_image``.
+            NoImageError: before ``set_image``.
         """
-        current = self._require_image()
-        frame = current.frame
-        boxes, points, masks = prompts.boxes_xyxy, prompts.point_coords, prompts.mask_inputs
-        if frame.pose != 0 or frame.snapped:
-            boxes = None if boxes is None else frame.canonical_boxes(boxes)
-            points = None if points is None else frame.canonical_points(points)
-            masks = None if masks is None else frame.canonical_planes(masks)
-        result = self.segmenter.decode(
-            current.encoding,
-            Prompts(boxes, points, prompts.point_labels, masks),
+        return self.pipeline.decode(
+            self._require_image(),
+            prompts,
             multimask_output=multimask_output,
             return_logits=return_logits,
         )
-        return Segmentation(
-            masks=frame.user_planes(result.masks),
-            scores=result.scores,
-            low_res_logits=frame.user_planes(result.low_res_logits),
-        )
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """What segments."""
+        return self.pipeline.segmenter
+
+    @property
+    def canonicalizer(self) -> Canonicalizer | None:
+        """What judges the pose."""
+        return self.pipeline.canonicalizer
 
     def get_image_embedding(self) -> Tensor:
         """The embedding of the current image, (1, C, h, w), in the canonical frame.
 
         Raises:
-            RuntimeError: before ``set_image``.
+            NoImageError: before ``set_image``.
         """
         features: Tensor = self._require_image().encoding.features
         return features
 
     @property
+    def features(self) -> Tensor | None:
+        """The embedding of the current image, as ``SamPredictor.features``; None without one."""
+        return self.get_image_embedding() if self.is_image_set else None
+
+    @property
+    def is_image_set(self) -> bool:
+        """Whether ``predict`` may be called."""
+        return self._current is not None
+
+    @property
+    def original_size(self) -> tuple[int, int]:
+        """(height, width) of the current image, in the user's frame."""
+        return self._require_image().frame.size_hw
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the current image after ``transform``, in the user's frame."""
+        transform = self.transform
+        height, width = transform.get_preprocess_shape(*self.original_size, transform.target_length)
+        return height, width
+
+    @property
+    def model(self) -> Sam:
+        """The ``segment_anything`` model; InputError where the segmenter is none."""
+        return self._sam("model").sam
+
+    @property
+    def transform(self) -> Any:
+        """Its ``ResizeLongestSide``; InputError where the segmenter is none."""
+        return self._sam("transform").transform
+
+    @property
     def pose(self) -> int:
-        """The group element k of the current image; RuntimeError before ``set_image``."""
+        """The group element k of the current image; NoImageError before ``set_image``."""
         return self._require_image().frame.pose
 
     @property
     def pose_probabilities(self) -> np.ndarray:
-        """(4,) float64; one-hot where the pose was given. RuntimeError before ``set_image``."""
-        current = self._require_image()
-        if current.probabilities is None:
-            return np.eye(C4.order)[current.frame.pose]
-        return current.probabilities
+        """(4,) float64; one-hot where the pose was given. NoImageError before ``set_image``."""
+        return self._require_image().probabilities
 
     @property
     def device(self) -> torch.device:
@@ -237,71 +342,34 @@ class RobustPredictor:
         """Forget the current image."""
         self._current = None
 
-    def _predict_pose(self, image: np.ndarray) -> PosePrediction:
-        if self.canonicalizer is None:
-            return PosePrediction(0, np.eye(C4.order)[0])
-        return self.canonicalizer.predict(image)
-
-    def _require_image(self) -> _CurrentImage:
+    def _require_image(self) -> CanonicalImage:
         if self._current is None:
-            raise RuntimeError("no image is set: call set_image(image) before prediction")
+            raise NoImageError("no image is set: call set_image(image) before prediction")
         return self._current
 
-
-def canonicalized(detector: Detector, canonicalizer: Canonicalizer | str | Path = "c4") -> Detector:
-    """Make a detector robust: it runs in the canonical frame, its boxes are turned back.
-
-    Args:
-        detector: contiguous (H, W, 3) uint8 RGB -> ``samrot.Detections``.
-        canonicalizer: a ``Canonicalizer``, or a name or path for ``samrot.load_canonicalizer``.
-
-    Returns:
-        Again such a callable.
-    """
-    judge = (
-        load_canonicalizer(canonicalizer)
-        if isinstance(canonicalizer, str | Path)
-        else canonicalizer
-    )
-
-    def detect(image: np.ndarray) -> Detections:
-        check_image(image)
-        return detect_in_frame(detector, image, judge.pose(image))
-
-    return detect
+    def _sam(self, asked: str) -> SamSegmenter:
+        if not isinstance(self.segmenter, SamSegmenter):
+            raise InputError(
+                f"{asked} needs a segment_anything model, but the segmenter is "
+                f"{self.segmenter.name}; use set_image and predict, or predict_batch"
+            )
+        return self.segmenter
 
 
-def detect_in_frame(detector: Detector, image: np.ndarray, pose: int) -> Detections:
-    """Run a detector on an image turned back by a known pose.
-
-    Returns:
-        Detections in the frame of the image.
-
-    Raises:
-        InputError: if the detector returns anything but ``Detections``.
-    """
-    frame = CanonicalFrame(pose, (image.shape[0], image.shape[1]), snapped=False)
-    found = detector(frame.canonical_image(image))
-    if not isinstance(found, Detections):
-        raise InputError(
-            f"the detector returned a {type(found).__name__}; expected samrot.Detections("
-            "boxes_xyxy, scores, category_ids)"
-        )
-    return Detections(frame.user_boxes(found.boxes_xyxy), found.scores, found.category_ids)
+def _checked_points(
+    coords: object, labels: object, shape: tuple[int, ...]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Point prompts as float64 coordinates and their labels, which are given together."""
+    if coords is None and labels is None:
+        return None, None
+    if coords is None:
+        raise InputError("point_labels is given without point_coords; give both or neither")
+    points = checked_array("point_coords", coords, shape)
+    if labels is None:
+        raise InputError("point_labels is missing; expected one label per point")
+    return points, checked_array("point_labels", labels, points.shape[:-1])
 
 
-def _checked(name: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """``value`` as float64 after checking shape (-1 fits any length) and finiteness."""
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name} is no array of numbers ({error})") from error
-    fits = array.ndim == len(shape) and all(
-        wanted in (-1, length) for wanted, length in zip(shape, array.shape, strict=True)
-    )
-    if not fits:
-        shown = ", ".join("N" if wanted == -1 else str(wanted) for wanted in shape)
-        raise InputError(f"{name} has shape {array.shape}; expected ({shown})")
-    if not np.isfinite(array).all():
-        raise InputError(f"{name} holds NaN or infinity; expected finite numbers")
-    return array
+def _arrays(*parts: Tensor) -> Arrays:
+    masks, scores, low_res_logits = (np.ascontiguousarray(part.cpu().numpy()) for part in parts)
+    return masks, scores, low_res_logits

@@ -117,6 +117,35 @@ def test_errors_leave_the_state_alone(sam_mini: object) -> None:
             r"point_labels has shape \(3,\); expected \(2\)",
         ),
         (lambda: predictor.predict(mask_input=np.zeros((4, 4))), "mask_input has shape"),
+        (
+            lambda: predictor.predict(mask_input=np.zeros((1, 4, 4))),
+            "mask_input is 4x4; expect",
+        ),
+        (lambda: predictor.predict(box=np.array([9, 1, 2, 5])), "9.0, 1.0, 2.0.* is inverted"),
+        (lambda: predictor.predict(box=np.array([90, 1, 92, 5])), "beside the image of width 30"),
+        (
+            lambda: predictor.predict(np.array([[31, 4]]), np.ones(1)),
+            "31.0, 4.0.* is off the",
+        ),
+        (lambda: predictor.predict(np.zeros((1, 2)), np.array([2])), "point label 2 is unknown"),
+        (lambda: predictor.predict(box=["a"] * 4), "box is no array of numbers"),
+        (
+            lambda: predictor.predict_torch(
+                None, None, torch.zeros(2, 4), torch.zeros(1, 1, 256, 256)
+            ),
+            "numbers of prompts differ",
+        ),
+        (lambda: predictor.predict_batch([image], []), "images are 1 and boxes 0"),
+        (lambda: predictor.predict_batch([image], [np.zeros((1, 3))]), r"boxes has shape \(1, 3\)"),
+        (
+            lambda: predictor.set_torch_image(torch.zeros(1, 3, 20, 30), (20, 30)),
+            "expected .1, 3, H, W. with the longer side 512",
+        ),
+        (
+            lambda: predictor.set_torch_image(torch.zeros(1, 3, 512, 512), (20, 30)),
+            r"original_image_size is \(20, 30\), but transformed_image is \(512, 512\)",
+        ),
+        (lambda: RobustPredictor(sam_mini, None, prompts_per_batch=0), "prompts_per_batch is 0"),
     ):
         with pytest.raises(samrot.InputError, match=message):
             call()
@@ -125,6 +154,149 @@ def test_errors_leave_the_state_alone(sam_mini: object) -> None:
     predictor.reset_image()
     with pytest.raises(RuntimeError):
         predictor.predict(box=np.zeros(4))
+
+
+def same(got: object, expected: object) -> None:
+    """What SamPredictor returns: types, shapes, and values to 1e-5."""
+    for a, b in zip(got, expected, strict=True):  # type: ignore[call-overload]
+        assert type(a) is type(b)
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size_hw", [(48, 64), (64, 41), (33, 33), (5, 7), (700, 1100)])
+def test_every_call_of_the_predictor_notebook(size_hw: tuple[int, int], sam_mini: object) -> None:
+    """The example notebook's calls, on both predictors."""
+    sam = sam_mini.sam  # type: ignore[attr-defined]
+    image = random_photo(2, *size_hw)
+    height, width = size_hw
+    results: list[list[object]] = []
+    for predictor in (SamPredictor(sam), RobustPredictor(sam, None)):
+        predictor.set_image(image)
+        calls: list[object] = []
+        point, label = np.array([[width / 2, height / 3]]), np.array([1])
+        calls.append(predictor.predict(point_coords=point, point_labels=label))
+        mask_input = calls[0][2][np.argmax(calls[0][1]), :, :]  # type: ignore[index]
+        calls.append(
+            predictor.predict(
+                point_coords=point,
+                point_labels=label,
+                mask_input=mask_input[None, :, :],
+                multimask_output=False,
+            )
+        )
+        box = np.array([width // 5, height // 5, width - 1, height - 1])
+        calls.append(
+            predictor.predict(
+                point_coords=None, point_labels=None, box=box[None, :], multimask_output=False
+            )
+        )
+        boxes = torch.tensor([[0, 0, width / 2, height / 2], box.tolist()], device=predictor.device)
+        transformed = predictor.transform.apply_boxes_torch(boxes, image.shape[:2])
+        calls.append(
+            predictor.predict_torch(
+                point_coords=None, point_labels=None, boxes=transformed, multimask_output=False
+            )
+        )
+        points = predictor.transform.apply_coords(point, predictor.original_size)
+        calls.append(
+            predictor.predict_torch(
+                torch.as_tensor(points)[:, None], torch.ones(1, 1), return_logits=True
+            )
+        )
+        calls.append((predictor.get_image_embedding(), predictor.features))
+        resized = torch.as_tensor(predictor.transform.apply_image(image)).permute(2, 0, 1)[None]
+        predictor.set_torch_image(resized, size_hw)
+        calls.append(predictor.predict(box=box, return_logits=True))
+        predictor.set_torch_image(resized.float() - 0.25, size_hw)
+        calls.append(predictor.predict(box=box, return_logits=True))
+        assert predictor.input_size == tuple(resized.shape[2:])
+        assert predictor.is_image_set
+        assert predictor.model is sam
+        predictor.reset_image()
+        assert not predictor.is_image_set
+        assert predictor.features is None
+        results.append(calls)
+    for got, expected in zip(results[1], results[0], strict=True):
+        same(got, expected)
+
+
+@pytest.mark.parametrize("k", range(1, 4))
+def test_torch_calls_commute_with_rotation(k: int, sam_mini: object) -> None:
+    size_hw = (90, 61)
+    image = random_photo(8, *size_hw)
+    boxes = np.array([[3.0, 5.0, 40.0, 70.0], [20.25, 8.0, 60.0, 33.5]])
+    points, labels = np.array([[[10.0, 20.0]], [[30.5, 60.0]]]), torch.ones(2, 1)
+    predictor, results = RobustPredictor(sam_mini), []
+    for turns in (0, k):
+        turned_hw = actions.rotate_size(size_hw, turns)
+        transform = predictor.transform
+        resized = transform.apply_image(actions.rotate_image(image, turns))
+        pixels = torch.as_tensor(resized).permute(2, 0, 1)[None]
+        predictor.set_torch_image(pixels, turned_hw, pose=turns)
+        turned_boxes = actions.rotate_boxes(boxes, turns, size_hw)
+        turned_points = actions.rotate_points(points, turns, size_hw)
+        results.append(
+            predictor.predict_torch(
+                torch.as_tensor(transform.apply_coords(turned_points, turned_hw)),
+                labels,
+                torch.as_tensor(transform.apply_boxes(turned_boxes, turned_hw)).float(),
+                multimask_output=False,
+            )
+        )
+    # PIL resizes in two passes, so that the resized photo itself turns only to rounding.
+    agree = (results[1][0] == actions.rotate_tensor(results[0][0], k)).float().mean()
+    assert agree > 0.999
+    torch.testing.assert_close(results[1][1], results[0][1], rtol=0, atol=1e-3)
+
+
+def test_many_prompts_in_bounded_batches(sam_mini: object) -> None:
+    image = random_photo(1, 40, 60)
+    boxes = np.array([[i, i, i + 20.0, i + 15.0] for i in range(7)])
+    few, many = RobustPredictor(sam_mini, prompts_per_batch=3), RobustPredictor(sam_mini)
+    few.set_image(image)
+    many.set_image(image)
+    a, b = (p.predict_prompts(Prompts(boxes_xyxy=boxes), return_logits=True) for p in (few, many))
+    assert a.masks.shape == (7, 1, 40, 60)
+    torch.testing.assert_close(a.masks, b.masks, rtol=0, atol=1e-4)
+    none = many.predict_prompts(Prompts(boxes_xyxy=np.zeros((0, 4))), multimask_output=True)
+    assert none.masks.shape == (0, 3, 40, 60)
+    assert none.low_res_logits.shape == (0, 3, 256, 256)
+
+
+def test_a_batch_of_images_equals_one_at_a_time(sam_mini: object) -> None:
+    images = [random_photo(i, *hw) for i, hw in enumerate(((40, 60), (33, 20), (24, 24)))]
+    boxes = [np.array([[1.0, 2.0, 30.0, 30.0], [5, 5, 50, 20]]), np.zeros((0, 4)), [[2, 2, 20, 9]]]
+    predictor = RobustPredictor(sam_mini)
+    predictor.set_image(images[2])
+    before = predictor.predict(box=boxes[2][0], multimask_output=False)
+    together = predictor.predict_batch(images, boxes, images_per_batch=2)  # type: ignore[arg-type]
+    same(predictor.predict(box=boxes[2][0], multimask_output=False), before)
+    assert [len(masks) for masks, _, _ in together] == [2, 0, 1]
+    assert together[1][0].shape == (0, 1, 33, 20)
+    for image, listed, (masks, scores, logits) in zip(images, boxes, together, strict=True):
+        predictor.set_image(image)
+        for i, box in enumerate(listed):
+            alone = predictor.predict(box=box, multimask_output=False)
+            assert np.array_equal(masks[i], alone[0])
+            np.testing.assert_allclose(scores[i], alone[1], rtol=0, atol=1e-5)
+            np.testing.assert_allclose(logits[i], alone[2], rtol=0, atol=1e-4)
+
+
+def test_what_needs_a_sam_says_so(threshold_segmenter: ThresholdSegmenter) -> None:
+    predictor = RobustPredictor(threshold_segmenter)
+    for call in (
+        lambda: predictor.model,
+        lambda: predictor.transform,
+        lambda: predictor.predict_torch(None, None),
+        lambda: predictor.set_torch_image(torch.zeros(1, 3, 4, 4), (4, 4)),
+    ):
+        with pytest.raises(samrot.InputError, match="needs a segment_anything model, but"):
+            call()
+    images = [random_photo(0, 9, 12), random_photo(1, 12, 9)]
+    found = predictor.predict_batch(images, [np.array([[0, 0, 9, 9]])] * 2)
+    assert [masks.shape for masks, _, _ in found] == [(1, 1, 9, 12), (1, 1, 12, 9)]
 
 
 def brightest_pixel(image: np.ndarray) -> samrot.Detections:

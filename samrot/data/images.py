@@ -46,15 +46,31 @@ def read_image(path: str | Path, *, apply_exif: bool | None = True) -> np.ndarra
         return _to_rgb8(image)
 
 
-def exif_pose(path: str | Path) -> int:
-    """By how many quarter turns CCW a photo is stored turned, as its EXIF orientation says.
+def exif_orientation(path: str | Path) -> int:
+    """The EXIF orientation of a photo, 1..8; 1 (as stored) where there is none.
 
     Raises:
         MissingFileError: if there is no such file.
         InputError: if it is not an image.
     """
     with _opened(Path(path)) as stored:
-        return _POSE_OF_ORIENTATION.get(stored.getexif().get(_EXIF_ORIENTATION, 1), 0)
+        return int(stored.getexif().get(_EXIF_ORIENTATION, 1))
+
+
+def exif_pose(path: str | Path) -> int:
+    """By how many quarter turns CCW a photo is stored turned, as its EXIF orientation says."""
+    return _POSE_OF_ORIENTATION.get(exif_orientation(path), 0)
+
+
+def to_stored_frame(mask: np.ndarray, orientation: int) -> np.ndarray:
+    """A mask of a photo as it is displayed, for the photo as it is stored.
+
+    Args:
+        mask: (H, W).
+        orientation: EXIF orientation of the photo.
+    """
+    mirrored = np.fliplr(mask) if orientation in (2, 4, 5, 7) else mask
+    return np.ascontiguousarray(np.rot90(mirrored, _POSE_OF_ORIENTATION.get(orientation, 0)))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,6 +102,7 @@ class _PhotoPoses:
         self.predicted: list[int] = []  # of the photos as they are stored
         self.probability_of_truth: list[float] = []
         self.confusion = np.zeros((C4.order, C4.order), dtype=int)
+        self.seconds: list[float] = []
         self.confidence: list[float] = []
         self.correct: list[bool] = []
         self.correct_square: list[bool] = []
@@ -111,7 +113,9 @@ class _PhotoPoses:
         image = read_image(path, apply_exif=self.apply_exif)
         for k in range(C4.order):
             turned, pose = rotate_image(image, k), (own_pose + k) % C4.order
+            start = time.perf_counter()
             prediction = self.canonicalizer.predict(turned)
+            self.seconds.append(time.perf_counter() - start)
             if k == 0:
                 self.paths.append(path)
                 self.predicted.append(prediction.pose)
@@ -151,6 +155,8 @@ def _report(
     accuracy = float(np.mean(photos.correct))
     return {
         "canonicalizer": settings.canonicalizer.name,
+        "parameters": sum(p.numel() for p in photos.canonicalizer.parameters()),
+        "milliseconds": 1000 * float(np.median(photos.seconds)),
         "photos": len(photos.paths),
         "pose_accuracy": accuracy,
         "standard_error": float(np.sqrt(accuracy * (1 - accuracy) / len(photos.paths))),
@@ -158,6 +164,7 @@ def _report(
         "pose_accuracy_jpeg": float(np.mean(photos.correct_jpeg)),
         "pose_confusion": photos.confusion.tolist(),
         "stored_poses_predicted": np.bincount(photos.predicted, minlength=C4.order).tolist(),
+        "predicted": {str(p): k for p, k in zip(photos.paths, photos.predicted, strict=True)},
         "prior": prior.tolist(),
         "canonicalised": canonicalised.tolist(),
         "kl_prior_to_canonicalised": divergence if np.isfinite(divergence) else None,
@@ -189,6 +196,8 @@ def report_table(report: dict[str, Any]) -> str:
         f"{report['circular_wasserstein']:.4f} |",
         "| expected calibration error | "
         f"{report['reliability']['expected_calibration_error']:.4f} |",
+        f"| parameters | {report['parameters']:,} |",
+        f"| milliseconds for one photo, median | {report['milliseconds']:.1f} |",
         "",
         "| degrees | " + " | ".join(str(90 * k) for k in range(C4.order)) + " |",
         "|---" * (C4.order + 1) + "|",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-def launch(device: str, devices: int = 1, nodes: int = 1, *, bfloat16: bool = False) -> Fabric:
+def launch(device: str, devices: int = 1, nodes: int = 1) -> Fabric:
     """Start, or join, the processes of a run.
 
     With more than one process the same command is started again for each of the others; under
@@ -20,7 +20,6 @@ def launch(device: str, devices: int = 1, nodes: int = 1, *, bfloat16: bool = Fa
         device: cpu, cuda, mps, or auto.
         devices: processes on this machine.
         nodes: machines; with more than one, start samrot by ``torchrun``.
-        bfloat16: autocast to bfloat16 in what is set up with the fabric.
 
     Raises:
         InputError: if this machine has no such devices.
@@ -34,7 +33,6 @@ def launch(device: str, devices: int = 1, nodes: int = 1, *, bfloat16: bool = Fa
             accelerator=device,
             devices=devices,
             num_nodes=nodes,
-            precision="bf16-mixed" if bfloat16 else "32-true",
             strategy="ddp_find_unused_parameters_true" if devices * nodes > 1 else "auto",
         )
     except (ValueError, RuntimeError) as error:

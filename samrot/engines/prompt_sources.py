@@ -15,7 +15,7 @@ from samrot.data.coco import CocoDataset, read_json
 from samrot.errors import InputError, check_choice
 from samrot.geometry import actions
 from samrot.geometry.groups import C4
-from samrot.predictor import Detector, detect_in_frame
+from samrot.robust_detector import Detector, detect_in_frame
 from samrot.types import Detections
 
 SOURCES = ("gt", "detections", "detector")

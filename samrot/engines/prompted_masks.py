@@ -20,7 +20,8 @@ from samrot.engines.fit import TrainingTask
 from samrot.engines.prompt_sources import xywh_to_xyxy
 from samrot.files import replacing
 from samrot.losses import MaskLossWeights, mask_iou, mask_losses
-from samrot.segmenters import Prompts, SamSegmenter
+from samrot.predictor import RobustPredictor
+from samrot.segmenters import Prompts
 
 SAM_LOSS = MaskLossWeights()
 
@@ -91,7 +92,7 @@ class MaskTask(TrainingTask):
         dataset, limit = self.val
         if dataset is None:
             return {}
-        ious = box_ious(SamSegmenter(model), dataset, dataset.image_ids[:limit][rank::world_size])
+        ious = box_ious(model, dataset, dataset.image_ids[:limit][rank::world_size])
         return {"val_mean_iou": torch.tensor(sum(ious)), "count": torch.tensor(len(ious))}
 
     def save(self, model: nn.Module, path: Path) -> None:
@@ -128,19 +129,18 @@ def _fingerprint(view: PromptedView) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def box_ious(
-    segmenter: SamSegmenter, dataset: CocoDataset, image_ids: Sequence[int]
-) -> list[float]:
+def box_ious(sam: Sam, dataset: CocoDataset, image_ids: Sequence[int]) -> list[float]:
     """IoU of each instance of some photos, prompted by its ground-truth box."""
+    predictor = RobustPredictor(sam, None)
     ious: list[float] = []
     for image_id in image_ids:
         instances = dataset.instances(image_id)
         if not instances:
             continue
+        predictor.set_image(dataset.read(image_id))
         boxes_xyxy = xywh_to_xyxy([instance["bbox"] for instance in instances])
-        encoding = segmenter.encode(dataset.read(image_id))
-        masks = segmenter.decode(encoding, Prompts(boxes_xyxy=boxes_xyxy)).masks[:, 0].cpu().numpy()
-        for mask, instance in zip(masks, instances, strict=True):
+        masks = predictor.predict_prompts(Prompts(boxes_xyxy=boxes_xyxy)).masks
+        for mask, instance in zip(masks[:, 0].cpu().numpy(), instances, strict=True):
             truth = dataset.mask(instance)
             ious.append(float((mask & truth).sum() / max(1, (mask | truth).sum())))
     return ious

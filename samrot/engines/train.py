@@ -87,6 +87,7 @@ class TrainSettings(FitSettings):
 
     Args:
         data: photos to train on.
+        limit: of the number of photos trained on, evenly spaced; for a learning curve.
         val: photos to measure pose accuracy on; may be empty.
         val_limit: of the number of photos measured.
         canonicalizer: what is trained.
@@ -104,6 +105,7 @@ class TrainSettings(FitSettings):
     """
 
     data: PhotoSettings = field(default_factory=PhotoSettings)
+    limit: int | None = None
     val: PhotoSettings = field(default_factory=PhotoSettings)
     val_limit: int = 500
     canonicalizer: CanonicalizerSettings = field(default_factory=CanonicalizerSettings)
@@ -124,6 +126,13 @@ class TrainSettings(FitSettings):
         ):
             if not 0 <= weight < float("inf"):
                 raise InputError(f"{name} is {weight}; expected a number of at least 0")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"limit is {self.limit}; expected a positive number of photos")
+        if self.limit is not None and self.task.weight:
+            raise InputError(
+                "limit is set with a task loss, which takes its photos from data.annotations; "
+                "shorten that file instead"
+            )
         if not self.beta and not self.task.weight:
             raise InputError(
                 "beta and task.weight are both 0, so nothing says which way is up; set one of them"
@@ -146,6 +155,8 @@ def train(settings: TrainSettings) -> Path:
         InputError: if settings or data are unusable.
     """
     paths, apply_exif = find_photos(settings.data)
+    if settings.limit is not None and settings.limit < len(paths):
+        paths = [paths[n * len(paths) // settings.limit] for n in range(settings.limit)]
     prior = settings.prior
     if isinstance(prior, str):
         prior, apply_exif = estimate_prior(paths, prior), None

@@ -15,20 +15,25 @@ from segment_anything.modeling import Sam
 
 from samrot import weights
 from samrot.errors import InputError, check_choice
-from samrot.segmenters.base import Encoding, Prompts, Segmentation, Segmenter
+from samrot.segmenters.base import BatchEncoder, Encoding, Segmentation, Segmenter
 from samrot.segmenters.filled_box import FilledBoxSegmenter
 from samrot.segmenters.grabcut import GrabCutSegmenter
 from samrot.segmenters.lora import merge_lora
+from samrot.segmenters.prompts import Prompts, check_prompts, checked_array
 from samrot.segmenters.sam import SamSegmenter, load_official
 from samrot.segmenters.sam_mini import build_sam_mini
+from samrot.segmenters.transformers_sam import load_transformers
 
 __all__ = [
     "SEGMENTERS",
+    "BatchEncoder",
     "Encoding",
     "Prompts",
     "SamSegmenter",
     "Segmentation",
     "Segmenter",
+    "check_prompts",
+    "checked_array",
     "load_segmenter",
     "save_sam",
 ]
@@ -76,6 +81,7 @@ SEGMENTERS: dict[str, Callable[[str | Path | None, str], Segmenter]] = {
     "sam_vit_b": partial(load_official, "sam_vit_b", build_sam_vit_b),
     "sam_vit_l": partial(load_official, "sam_vit_l", build_sam_vit_l),
     "sam_vit_h": partial(load_official, "sam_vit_h", build_sam_vit_h),
+    "transformers": load_transformers,
     "grabcut": partial(_without_weights, GrabCutSegmenter),
     "box": partial(_without_weights, FilledBoxSegmenter),
 }

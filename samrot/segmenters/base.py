@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from samrot.errors import InputError
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """B prompts for one image, in pixels of that image (continuous coordinates, float64).
-
-    Args:
-        boxes_xyxy: (B, 4), or None.
-        point_coords: (B, N, 2) as (x, y), or None.
-        point_labels: (B, N): 1 foreground, 0 background, -1 ignored; given with points.
-        mask_inputs: (B, 1, h, w) low-resolution logits of an earlier prediction, or None.
-    """
-
-    boxes_xyxy: np.ndarray | None = None
-    point_coords: np.ndarray | None = None
-    point_labels: np.ndarray | None = None
-    mask_inputs: Tensor | None = None
-
-    def __len__(self) -> int:
-        for part in (self.boxes_xyxy, self.point_coords, self.mask_inputs):
-            if part is not None:
-                return len(part)
-        return 1
-
-    def __getitem__(self, rows: slice) -> Prompts:
-        """Some of the prompts."""
-        return Prompts(
-            None if self.boxes_xyxy is None else self.boxes_xyxy[rows],
-            None if self.point_coords is None else self.point_coords[rows],
-            None if self.point_labels is None else self.point_labels[rows],
-            None if self.mask_inputs is None else self.mask_inputs[rows],
-        )
+from samrot.segmenters.prompts import Prompts
 
 
 @dataclass(frozen=True)
@@ -95,11 +65,20 @@ class Segmenter(Protocol):
         multimask_output: bool = False,
         return_logits: bool = False,
     ) -> Segmentation:
-        """Segment what the prompts point at.
+        """Segment what the prompts point at, all at once: memory grows with their number.
 
         Raises:
             InputError: if the segmenter does not take prompts of that kind.
         """
+        ...
+
+
+@runtime_checkable
+class BatchEncoder(Protocol):
+    """A segmenter that gains by encoding several photos at once."""
+
+    def encode_batch(self, images: Sequence[np.ndarray]) -> list[Encoding]:
+        """Look at photos of any sizes, each (H, W, 3) uint8 RGB."""
         ...
 
 

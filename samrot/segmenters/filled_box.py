@@ -7,11 +7,11 @@ import torch
 
 from samrot.segmenters.base import (
     Encoding,
-    Prompts,
     Segmentation,
     boxes_alone,
     segmentation_from_masks,
 )
+from samrot.segmenters.prompts import Prompts
 
 
 class FilledBoxSegmenter:

@@ -12,11 +12,11 @@ import torch
 
 from samrot.segmenters.base import (
     Encoding,
-    Prompts,
     Segmentation,
     boxes_alone,
     segmentation_from_masks,
 )
+from samrot.segmenters.prompts import Prompts
 
 ITERATIONS = 1  # five take three times as long and were no better
 COLLAPSED = 0.2  # share of the box below which GrabCut has lost the object

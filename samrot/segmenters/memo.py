@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from samrot.segmenters.base import Encoding, Prompts, Segmentation, Segmenter
+from samrot.segmenters.base import Encoding, Segmentation, Segmenter
+from samrot.segmenters.prompts import Prompts
 
 
 class MemoSegmenter:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from samrot import weights
 from samrot.errors import InputError, MissingFileError
-from samrot.segmenters.base import Encoding, Prompts, Segmentation
+from samrot.segmenters.base import Encoding, Segmentation
+from samrot.segmenters.prompts import Prompts
 
 
 class SamSegmenter:
@@ -23,15 +24,13 @@ class SamSegmenter:
     Args:
         sam: the model; used as it is, on the device it is on.
         name: for records.
-        prompts_per_batch: prompts decoded at once, which bounds memory.
     """
 
     predicts_scores = True
 
-    def __init__(self, sam: Sam, name: str = "sam", *, prompts_per_batch: int = 32) -> None:
+    def __init__(self, sam: Sam, name: str = "sam") -> None:
         self.sam = sam
         self.name = name
-        self.prompts_per_batch = prompts_per_batch
         self.transform = ResizeLongestSide(sam.image_encoder.img_size)
 
     @property
@@ -40,23 +39,47 @@ class SamSegmenter:
         device: torch.device = self.sam.device
         return device
 
-    @torch.no_grad()
     def encode(self, image: np.ndarray) -> Encoding:
         """Look at a photo, (H, W, 3) uint8 RGB; its longest side becomes the model's input side.
 
         Raises:
             InputError: if the photo is so narrow that less than half a pixel of it would remain.
         """
-        size_hw = (image.shape[0], image.shape[1])
-        if min(self._input_size(size_hw)) < 1:
-            raise InputError(
-                f"image is {size_hw[0]}x{size_hw[1]}; {self.name} resizes the longest side to "
-                f"{self.transform.target_length}, which leaves nothing of the other: crop the image"
-            )
+        return self.encode_batch([image])[0]
+
+    def encode_batch(self, images: Sequence[np.ndarray]) -> list[Encoding]:
+        """Look at photos of any sizes at once; see ``encode``."""
+        sizes_hw = [(image.shape[0], image.shape[1]) for image in images]
+        for size_hw in sizes_hw:
+            if min(self._input_size(size_hw)) < 1:
+                raise InputError(
+                    f"image is {size_hw[0]}x{size_hw[1]}; {self.name} resizes the longest side to "
+                    f"{self.transform.target_length}, which leaves nothing of the other: crop the "
+                    "image"
+                )
         # The numpy path: apply_image_torch of segment-anything 1.0 resizes to a wrong shape.
-        resized = torch.as_tensor(self.transform.apply_image(image), device=self.device)
-        square = self.sam.preprocess(resized.permute(2, 0, 1).contiguous()[None])
-        return Encoding(size_hw, self.sam.image_encoder(square))
+        resized = [
+            torch.as_tensor(self.transform.apply_image(image), device=self.device)
+            for image in images
+        ]
+        return self._encode_resized([pixels.permute(2, 0, 1) for pixels in resized], sizes_hw)
+
+    def encode_resized(self, pixels: Tensor, size_hw: tuple[int, int]) -> Encoding:
+        """Look at a photo that was resized already, as ``SamPredictor.set_torch_image``.
+
+        Args:
+            pixels: (1, 3, H, W), 0..255, the longest side that of the model's input.
+            size_hw: of the photo before.
+        """
+        return self._encode_resized(list(pixels.to(self.device)), [size_hw])[0]
+
+    @torch.no_grad()
+    def _encode_resized(
+        self, images: list[Tensor], sizes_hw: list[tuple[int, int]]
+    ) -> list[Encoding]:
+        squares = torch.stack([self.sam.preprocess(image.contiguous()) for image in images])
+        features = self.sam.image_encoder(squares).split(1)
+        return [Encoding(size, part) for size, part in zip(sizes_hw, features, strict=True)]
 
     @torch.no_grad()
     def decode(
@@ -68,20 +91,15 @@ class SamSegmenter:
         return_logits: bool = False,
     ) -> Segmentation:
         """Segment what the prompts point at; boxes, points and mask inputs may be combined."""
-        step = self.prompts_per_batch
-        parts = [
-            self._decode_batch(encoding, prompts[i : i + step], multimask_output, return_logits)
-            for i in range(0, max(1, len(prompts)), step)
-        ]
-        return Segmentation(
-            masks=torch.cat([part.masks for part in parts]),
-            scores=torch.cat([part.scores for part in parts]),
-            low_res_logits=torch.cat([part.low_res_logits for part in parts]),
-        )
-
-    def _decode_batch(
-        self, encoding: Encoding, prompts: Prompts, multimask_output: bool, return_logits: bool
-    ) -> Segmentation:
+        masks = prompts.mask_inputs
+        expected = self._low_res_size()
+        if masks is not None and tuple(masks.shape[-2:]) != expected:
+            raise InputError(
+                f"mask_input is {masks.shape[-2]}x{masks.shape[-1]}; expected "
+                f"{expected[0]}x{expected[1]}: the low-resolution logits of an earlier prediction"
+            )
+        if len(prompts) == 0:  # which MaskDecoder does not take
+            return self._no_masks(encoding, multimask_output, return_logits)
         points, boxes = None, None
         if prompts.point_coords is not None:
             coords = self.transform.apply_coords(prompts.point_coords, encoding.size_hw)
@@ -91,7 +109,6 @@ class SamSegmenter:
             boxes = self._to_device(
                 self.transform.apply_boxes(prompts.boxes_xyxy, encoding.size_hw)
             )
-        masks = prompts.mask_inputs
         sparse_embeddings, dense_embeddings = self.sam.prompt_encoder(
             points=points,
             boxes=boxes,
@@ -107,11 +124,28 @@ class SamSegmenter:
         logits = self.sam.postprocess_masks(
             low_res_logits, self._input_size(encoding.size_hw), encoding.size_hw
         )
-        masks = logits if return_logits else logits > self.sam.mask_threshold
-        return Segmentation(masks, scores, low_res_logits)
+        found = logits if return_logits else logits > self.sam.mask_threshold
+        return Segmentation(found, scores, low_res_logits)
+
+    def _no_masks(
+        self, encoding: Encoding, multimask_output: bool, return_logits: bool
+    ) -> Segmentation:
+        candidates = 3 if multimask_output else 1
+        logits = torch.empty(0, candidates, *encoding.size_hw, device=self.device)
+        return Segmentation(
+            masks=logits if return_logits else logits > 0,
+            scores=torch.empty(0, candidates, device=self.device),
+            low_res_logits=logits.new_empty(
+                0, candidates, *self.sam.prompt_encoder.mask_input_size
+            ),
+        )
 
     def _to_device(self, coordinates: np.ndarray) -> Tensor:
         return torch.as_tensor(coordinates, dtype=torch.float, device=self.device)
+
+    def _low_res_size(self) -> tuple[int, int]:
+        height, width = self.sam.prompt_encoder.mask_input_size
+        return height, width
 
     def _input_size(self, size_hw: tuple[int, int]) -> tuple[int, int]:
         height, width = self.transform.get_preprocess_shape(*size_hw, self.transform.target_length)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samrot.data.images import list_images, read_image
+from samrot.data.images import exif_orientation, list_images, read_image, to_stored_frame
 from samrot.errors import InputError, MissingFileError
 from tests.conftest import random_photo
 
@@ -65,3 +65,18 @@ def test_list_images(tmp_path: Path) -> None:
     for name in ("b.JPG", "below/a.png", "notes.txt"):
         (tmp_path / name).touch()
     assert [p.name for p in list_images(tmp_path)] == ["b.JPG", "a.png"]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_masks_go_back_to_the_stored_frame(orientation: int, tmp_path: Path) -> None:
+    stored = np.arange(40 * 60 * 3, dtype=np.int64).reshape(40, 60, 3).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "photo.png"
+    Image.fromarray(stored).save(path, exif=exif)
+    assert exif_orientation(path) == orientation
+    displayed = read_image(path)
+    assert displayed.shape[:2] == ((60, 40) if orientation >= 5 else (40, 60))
+    back = to_stored_frame(displayed[..., 0], orientation)
+    assert np.array_equal(back, stored[..., 0])
+    assert back.flags.c_contiguous

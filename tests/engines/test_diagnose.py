@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torch import nn
 
 from samrot.canonicalizers import PosePrediction
 from samrot.cli import main
@@ -16,7 +17,7 @@ from samrot.engines.train import PhotoSettings
 from samrot.errors import InputError
 
 
-class BrightSide:
+class BrightSide(nn.Module):
     """Takes the brightest side of a photo for its top: right 9 times of 10 sure."""
 
     def predict(self, image: np.ndarray) -> PosePrediction:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from segment_anything.modeling import Sam
+from torch import Tensor
 
 from samrot import weights
 from samrot.cli import main
+from samrot.data.prompted_views import PromptedView
+from samrot.engines.prompted_masks import prompted_loss
 from samrot.losses import orbit_contrastive_loss, straight_through
 from samrot.segmenters import load_segmenter, save_sam
 from samrot.segmenters.sam import SamSegmenter
@@ -97,7 +101,8 @@ def test_through_a_segmenter(config: str, scenes_folder: Path, tmp_path: Path) -
             ["train", "--config", str(CONFIGS / f"{config}.yaml"),
              "--data.images", f"[{scenes_folder / 'images'}]",
              "--data.annotations", str(scenes_folder / "annotations.json"), "--out", str(out),
-             *QUICK, "--optim.steps", steps, *SMALL_CANONICALIZER, "--task.view_size", "64"]
+             *QUICK, "--optim.steps", steps, *SMALL_CANONICALIZER, "--task.view_size", "64",
+             "--optim.bfloat16", "true"]
         )  # fmt: skip
         assert code == 0
         after = load_file(out / "canonicalizer.safetensors")
@@ -135,6 +140,27 @@ def test_finetuning(config: str, parts: set[str], scenes_folder: Path, tmp_path:
     path = tmp_path / "run" / "sam_mini.safetensors"
     assert moved(bundled_mini(), load_file(path)) == parts
     assert load_segmenter("sam_mini", checkpoint=path).name == "sam_mini"
+
+
+def test_bfloat16_leaves_the_prompts_alone(
+    scenes_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounded to bfloat16, boxes of a 512-px view would be off by up to two pixels."""
+    seen = []
+
+    def spy(sam: Sam, embeddings: Tensor, views: list[PromptedView], **options: Any) -> Any:
+        seen.extend([(view.boxes_xyxy.dtype, view.points_xy.dtype) for view in views])
+        assert embeddings.dtype == torch.bfloat16
+        return prompted_loss(sam, embeddings, views, **options)
+
+    monkeypatch.setattr("samrot.engines.prompted_masks.prompted_loss", spy)
+    code = main(
+        ["finetune", "--data.images", str(scenes_folder / "images"),
+         "--data.annotations", str(scenes_folder / "annotations.json"),
+         "--out", str(tmp_path / "run"), *QUICK, "--view_size", "64", "--optim.bfloat16", "true"]
+    )  # fmt: skip
+    assert code == 0
+    assert set(seen) == {(torch.float32, torch.float32)}
 
 
 def test_kept_embeddings_change_nothing(scenes_folder: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_parity(sam: Sam, size_hw: tuple[int, int]) -> None:
 def test_many_boxes_equal_one_at_a_time(sam: Sam) -> None:
     from samrot.segmenters import Prompts
 
-    segmenter = SamSegmenter(sam, prompts_per_batch=3)
+    segmenter = SamSegmenter(sam)
     encoding = segmenter.encode(random_photo(1, 90, 120))
     boxes = np.array([[i, i, 60.0 + i, 50.0 + 2 * i] for i in range(7)], dtype=np.float64)
     together = segmenter.decode(encoding, Prompts(boxes_xyxy=boxes), return_logits=True)

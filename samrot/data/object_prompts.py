@@ -1,0 +1,162 @@
+"""Objects to segment, from the command line or a file: boxes, clicked points, or both."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from samrot.data.coco import read_json
+from samrot.errors import InputError, MissingFileError
+
+CSV_COLUMNS = ("image", "x0", "y0", "x1", "y1", "x", "y", "label", "object")
+JSON_KEYS = ("box", "points", "labels")
+
+
+@dataclass(frozen=True)
+class ObjectPrompt:
+    """What points at one object, in pixels of the photo.
+
+    Args:
+        box: XYXY, or None.
+        points: (x, y) each.
+        labels: of the points, 1 in the object, 0 outside.
+
+    Raises:
+        InputError: if nothing points at it, or the numbers do not fit together.
+    """
+
+    box: tuple[float, ...] | None = None
+    points: tuple[tuple[float, ...], ...] = ()
+    labels: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.box is None and not self.points:
+            raise InputError("an object has neither box nor points; give at least one of them")
+        if self.box is not None and len(self.box) != 4:
+            raise InputError(f"box {list(self.box)} has {len(self.box)} numbers; expected 4")
+        for point in self.points:
+            if len(point) != 2:
+                raise InputError(f"point {list(point)} has {len(point)} numbers; expected 2")
+        if len(self.labels) != len(self.points):
+            raise InputError(
+                f"labels are {len(self.labels)} for {len(self.points)} points; expected one each"
+            )
+
+
+def prompts_from_numbers(
+    boxes: Sequence[float], points: Sequence[float], labels: Sequence[int]
+) -> list[ObjectPrompt]:
+    """Boxes are an object each; all points together are one more.
+
+    Raises:
+        InputError: if the numbers do not make boxes and points.
+    """
+    if len(boxes) % 4 or len(points) % 2:
+        raise InputError(
+            f"box has {len(boxes)} and point {len(points)} numbers; expected x0 y0 x1 y1 for each "
+            "box and x y for each point"
+        )
+    found = [ObjectPrompt(box=tuple(boxes[i : i + 4])) for i in range(0, len(boxes), 4)]
+    if points or labels:
+        pairs = tuple(tuple(points[i : i + 2]) for i in range(0, len(points), 2))
+        found.append(ObjectPrompt(None, pairs, tuple(labels) or (1,) * len(pairs)))
+    return found
+
+
+def read_prompts(path: str | Path) -> dict[str, list[ObjectPrompt]]:
+    """Prompts of several photos, by file name.
+
+    CSV: a header, and a row for each box (``image,x0,y0,x1,y1``) or point (``image,x,y,label``);
+    rows of one photo with the same ``object`` belong together. JSON: file name to a list of
+    objects, each with ``box``, ``points`` and ``labels``, or some of them.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        InputError: if it is neither, or something in it is off; the message says where.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"prompts {path} does not exist; expected a .csv or .json file")
+    readers = {".csv": _read_csv, ".json": _read_json}
+    if path.suffix.lower() not in readers:
+        raise InputError(f"prompts {path} ends in {path.suffix!r}; expected .csv or .json")
+    try:
+        return readers[path.suffix.lower()](path)
+    except UnicodeDecodeError as error:
+        raise InputError(f"prompts {path} is not text ({error}); expected UTF-8") from error
+
+
+def _read_csv(path: Path) -> dict[str, list[ObjectPrompt]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or []
+        unknown = sorted(set(columns) - set(CSV_COLUMNS))
+        if "image" not in columns or unknown:
+            raise InputError(
+                f"prompts {path} has the columns {', '.join(columns) or 'none'}; expected image "
+                "and some of x0, y0, x1, y1, x, y, label, object"
+            )
+        objects: dict[tuple[str, str], dict[str, list[Any]]] = {}
+        for number, row in enumerate(reader, start=2):
+            key = (row["image"], row.get("object") or f"row {number}")
+            parts = objects.setdefault(key, {"box": [], "points": [], "labels": []})
+            try:
+                if box := _numbers(row, ("x0", "y0", "x1", "y1")):
+                    parts["box"].append(box)
+                if point := _numbers(row, ("x", "y")):
+                    parts["points"].append(point)
+                    parts["labels"].append(int(row.get("label") or 1))
+            except ValueError as error:
+                raise InputError(f"prompts {path}, line {number}: {error}") from error
+    found: dict[str, list[ObjectPrompt]] = {}
+    for (image, name), parts in objects.items():
+        if len(parts["box"]) > 1:
+            raise InputError(f"prompts {path}: object {name} of {image} has two boxes; give one")
+        box = parts["box"][0] if parts["box"] else None
+        prompt = _prompt(box, parts["points"], parts["labels"], f"prompts {path}, {image}, {name}")
+        found.setdefault(image, []).append(prompt)
+    return found
+
+
+def _numbers(row: Mapping[str, str | None], columns: Sequence[str]) -> list[float] | None:
+    """The numbers in some columns, all or none of them."""
+    cells = [row.get(column) or "" for column in columns]
+    if not any(cells):
+        return None
+    if not all(cells):
+        raise ValueError(f"{dict(zip(columns, cells, strict=True))}; expected all of them or none")
+    return [float(cell) for cell in cells]
+
+
+def _read_json(path: Path) -> dict[str, list[ObjectPrompt]]:
+    content = read_json(path, "prompts")
+    if not isinstance(content, dict) or not all(isinstance(v, list) for v in content.values()):
+        raise InputError(
+            f"prompts {path} holds a {type(content).__name__}; expected an object that maps file "
+            "names to lists of objects with box, points, labels"
+        )
+    found: dict[str, list[ObjectPrompt]] = {}
+    for image, listed in content.items():
+        found[image] = []
+        for number, entry in enumerate(listed):
+            where = f"prompts {path}, {image}, object {number}"
+            if not isinstance(entry, dict) or set(entry) - set(JSON_KEYS):
+                raise InputError(f"{where} is {entry}; expected some of {', '.join(JSON_KEYS)}")
+            prompt = _prompt(entry.get("box"), entry.get("points"), entry.get("labels"), where)
+            found[image].append(prompt)
+    return found
+
+
+def _prompt(box: Any, points: Any, labels: Any, where: str) -> ObjectPrompt:
+    try:
+        pairs = tuple(tuple(float(x) for x in point) for point in points or ())
+        return ObjectPrompt(
+            None if box is None else tuple(float(edge) for edge in box),
+            pairs,
+            (1,) * len(pairs) if labels is None else tuple(int(label) for label in labels),
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: {error}") from error

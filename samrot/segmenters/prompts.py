@@ -1,0 +1,114 @@
+"""What points at the things to segment, and what it must look like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from samrot.errors import InputError
+
+LABELS = (-1, 0, 1)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """B prompts for one image, in pixels of that image (continuous coordinates, float64).
+
+    Args:
+        boxes_xyxy: (B, 4), or None.
+        point_coords: (B, N, 2) as (x, y), or None.
+        point_labels: (B, N): 1 foreground, 0 background, -1 ignored; given with points.
+        mask_inputs: (B, 1, h, w) low-resolution logits of an earlier prediction, or None.
+    """
+
+    boxes_xyxy: np.ndarray | None = None
+    point_coords: np.ndarray | None = None
+    point_labels: np.ndarray | None = None
+    mask_inputs: Tensor | None = None
+
+    def __len__(self) -> int:
+        for part in (self.boxes_xyxy, self.point_coords, self.mask_inputs):
+            if part is not None:
+                return len(part)
+        return 1
+
+    def __getitem__(self, rows: slice) -> Prompts:
+        """Some of the prompts."""
+        return Prompts(
+            None if self.boxes_xyxy is None else self.boxes_xyxy[rows],
+            None if self.point_coords is None else self.point_coords[rows],
+            None if self.point_labels is None else self.point_labels[rows],
+            None if self.mask_inputs is None else self.mask_inputs[rows],
+        )
+
+
+def check_prompts(prompts: Prompts, size_hw: tuple[int, int]) -> None:
+    """Refuse prompts that cannot be meant for an image of that size.
+
+    Boxes may reach over its edges, and may be empty, as detectors and annotations have them.
+
+    Raises:
+        InputError: if the numbers of prompts differ, a label is unknown, a box is inverted or
+            beside the image, or a point is off it.
+    """
+    height, width = size_hw
+    lengths = {
+        name: len(part)
+        for name, part in vars(prompts).items()
+        if part is not None and name != "point_labels"
+    }
+    if len(set(lengths.values())) > 1:
+        raise InputError(f"the numbers of prompts differ, {lengths}; give one of each per object")
+    boxes = prompts.boxes_xyxy
+    if boxes is not None:
+        x0, y0, x1, y1 = boxes.T
+        for fault, rows in (
+            ("is inverted; expected x0 <= x1 and y0 <= y1", (x1 < x0) | (y1 < y0)),
+            (
+                f"lies beside the image of width {width} and height {height}; give pixels of the "
+                "image as it was passed to set_image",
+                (x1 < 0) | (y1 < 0) | (x0 > width) | (y0 > height),
+            ),
+        ):
+            if rows.any():
+                raise InputError(f"box {boxes[rows][0].tolist()} {fault}")
+    points, labels = prompts.point_coords, prompts.point_labels
+    if points is None or labels is None:
+        return
+    if not np.isin(labels, LABELS).all():
+        wrong = labels[~np.isin(labels, LABELS)][0]
+        raise InputError(
+            f"point label {wrong:g} is unknown; expected 1 (foreground), 0 (background) or "
+            "-1 (unused)"
+        )
+    off = ((points < 0) | (points > (width, height))).any(axis=-1) & (labels >= 0)
+    if off.any():
+        raise InputError(
+            f"point {points[off][0].tolist()} is off the image of width {width} and height "
+            f"{height}; give pixels of the image as it was passed to set_image"
+        )
+
+
+def checked_array(name: str, value: object, shape: tuple[int, ...]) -> np.ndarray:
+    """``value`` as float64 after checking shape (-1 fits any length) and finiteness.
+
+    Raises:
+        InputError: naming the argument, what it is and what was expected.
+    """
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().double().numpy()
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} is no array of numbers ({error})") from error
+    fits = array.ndim == len(shape) and all(
+        wanted in (-1, length) for wanted, length in zip(shape, array.shape, strict=True)
+    )
+    if not fits:
+        shown = ", ".join("N" if wanted == -1 else str(wanted) for wanted in shape)
+        raise InputError(f"{name} has shape {array.shape}; expected ({shown})")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} holds NaN or infinity; expected finite numbers")
+    return array

@@ -1,0 +1,54 @@
+"""The tools run as their docstrings say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).parents[1] / "tools"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=TOOLS.parent
+    )
+
+
+@pytest.mark.slow
+def test_compare(scenes_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    images, annotations = str(scenes_folder / "images"), str(scenes_folder / "annotations.json")
+    code = (
+        "from samrot.cli import main; import sys; "
+        f"sys.exit(main(['evaluate', '--data.images', {images!r}, '--data.annotations', "
+        f"{annotations!r}, '--segmenter.name', 'box', '--methods', '[none, canonical]', "
+        f"'--out', {str(tmp_path / 'plain')!r}]))"
+    )
+    assert run("-c", code).returncode == 0
+    done = run(
+        "tools/compare.py", str(tmp_path / "out"), "--vary", "beta=0.5,2", "--seeds", "0", "1",
+        "--val-images", images, "--val-annotations", annotations,
+        "--plain", str(tmp_path / "plain"), "--", "--data.images", f"[{images}]",
+        "--limit", "3", "--optim.steps", "2", "--optim.batch_size", "2",
+        "--canonicalizer.size", "33", "--canonicalizer.options", "{widths: [4, 8]}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "out" / "compare.md").read_text().splitlines()
+    assert [line.split(" | ")[0] for line in lines] == [
+        "| beta",
+        "|---|---|---|---|---|---|---|---|---|",
+        "| 0.5",
+        "| 2",
+    ]
+    assert " +- " in lines[2]
+    assert (tmp_path / "out" / "compare.png").stat().st_size > 1000
+    refused = run(
+        "tools/compare.py", str(tmp_path / "bad"), "--vary", "beta=-1", "--seeds", "0",
+        "--val-images", images, "--val-annotations", annotations, "--",
+        "--data.images", f"[{images}]",
+    )  # fmt: skip
+    assert refused.returncode == 2
+    assert "beta is -1.0" in refused.stderr
