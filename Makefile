@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(READY)
 	$(BIN)/samrot demo
@@ -17,12 +17,15 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(READY)
+	$(BIN)/pdoc samrot --docformat google --output-directory build/api
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) build runs
 
 # escnn without its declared requirements: see setup.cfg.
 $(READY): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,escnn,imagenet,lora,plots,tensorboard,transformers]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,escnn,imagenet,lora,onnx,plots,tensorboard,transformers]'
 	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt escnn lie_learn
 	touch $(READY)

@@ -84,6 +84,14 @@ def _segment(settings: Any) -> int:
     return 1 if failed else 0
 
 
+def _export(settings: Any) -> None:
+    from samrot.engines.export import export
+
+    for network in export(settings)["networks"].values():
+        print(f"{network['file']}: differs from torch by {network['difference']:.1e} at most")
+    print(f"ONNX files, and export.json with their inputs and outputs: {settings.out}")
+
+
 def _rotate_coco(arguments: Any) -> None:
     from samrot.data.coco import CocoDataset, find_coco
     from samrot.data.coco_writer import write_rotated
@@ -148,6 +156,11 @@ COMMANDS = {
         "samrot.engines.segment:SegmentSettings",
         _segment,
         _add_segment_arguments,
+    ),
+    "export": Command(
+        "canonicalizer, image encoder and mask decoder as ONNX files",
+        "samrot.engines.export:ExportSettings",
+        _export,
     ),
     "rotate-coco": Command(
         "write a dataset turned by quarter turns", None, _rotate_coco, _add_rotate_arguments

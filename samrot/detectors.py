@@ -8,9 +8,11 @@ import torch
 from samrot.errors import InputError
 from samrot.types import Detections
 
+MASK_THRESHOLD = 0.5
+
 
 class MaskRCNNDetector:
-    """torchvision's Mask R-CNN (ResNet-50 FPN) as a box detector; its labels are COCO ids.
+    """torchvision's Mask R-CNN (ResNet-50 FPN): boxes and masks; its labels are COCO ids.
 
     Args:
         model: a torchvision detection model in eval mode.
@@ -21,12 +23,14 @@ class MaskRCNNDetector:
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> Detections:
-        """Boxes in an (H, W, 3) uint8 RGB image."""
+        """Boxes and masks in an (H, W, 3) uint8 RGB image."""
         device = next(self.model.parameters()).device
         pixels = torch.from_numpy(image).to(device).permute(2, 0, 1).float() / 255
         found = self.model([pixels])[0]
-        boxes, scores, labels = (found[key].cpu().numpy() for key in ("boxes", "scores", "labels"))
-        return Detections(boxes, scores, labels)
+        boxes, scores, labels, masks = (
+            found[key].cpu().numpy() for key in ("boxes", "scores", "labels", "masks")
+        )
+        return Detections(boxes, scores, labels, masks[:, 0] > MASK_THRESHOLD)
 
 
 def torchvision_mask_rcnn(*, device: str = "cpu") -> MaskRCNNDetector:

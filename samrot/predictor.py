@@ -98,7 +98,7 @@ class RobustPredictor:
                 f"{side}: resize by predictor.transform.apply_image"
             )
         size_hw = (int(original_image_size[0]), int(original_image_size[1]))
-        if sam.transform.get_preprocess_shape(*size_hw, side) != shape[2:]:
+        if min(size_hw) < 1 or sam.transform.get_preprocess_shape(*size_hw, side) != shape[2:]:
             raise InputError(
                 f"original_image_size is {size_hw}, but transformed_image is {shape[2:]}; "
                 "expected (height, width) before the resize"

@@ -10,6 +10,7 @@ import numpy as np
 from samrot.canonicalizers import Canonicalizer, load_canonicalizer
 from samrot.canonicalizers.base import check_image
 from samrot.errors import InputError
+from samrot.geometry import actions
 from samrot.geometry.frames import CanonicalFrame
 from samrot.types import Detections
 
@@ -17,7 +18,7 @@ Detector = Callable[[np.ndarray], Detections]
 
 
 def canonicalized(detector: Detector, canonicalizer: Canonicalizer | str | Path = "c4") -> Detector:
-    """Make a detector robust: it runs in the canonical frame, its boxes are turned back.
+    """Make a detector robust: it runs in the canonical frame, boxes and masks are turned back.
 
     Args:
         detector: contiguous (H, W, 3) uint8 RGB -> ``samrot.Detections``.
@@ -55,4 +56,14 @@ def detect_in_frame(detector: Detector, image: np.ndarray, pose: int) -> Detecti
             f"the detector returned a {type(found).__name__}; expected samrot.Detections("
             "boxes_xyxy, scores, category_ids)"
         )
-    return Detections(frame.user_boxes(found.boxes_xyxy), found.scores, found.category_ids)
+    masks = found.masks
+    if masks is not None:
+        seen_hw = actions.rotate_size(frame.size_hw, pose)
+        if masks.shape[1:] != seen_hw:
+            raise InputError(
+                f"the detector returned masks of {masks.shape[1:]}; expected {seen_hw}, the size "
+                "of the image that it was given"
+            )
+        masks = actions.rotate_masks(masks, pose)
+    boxes_xyxy = frame.user_boxes(found.boxes_xyxy)
+    return Detections(boxes_xyxy, found.scores, found.category_ids, masks)

@@ -17,6 +17,7 @@ class Detections:
         boxes_xyxy: (N, 4) float, pixels of the image the detector saw, continuous edges.
         scores: (N,) float.
         category_ids: (N,) int, ids of the dataset.
+        masks: (N, H, W) bool, from a detector that segments too; None from one that does not.
 
     Raises:
         InputError: if the lengths or shapes disagree, or a box is not finite.
@@ -25,6 +26,7 @@ class Detections:
     boxes_xyxy: np.ndarray
     scores: np.ndarray
     category_ids: np.ndarray
+    masks: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         boxes_xyxy = np.asarray(self.boxes_xyxy, dtype=np.float64)
@@ -41,9 +43,21 @@ class Detections:
             )
         if not np.isfinite(boxes_xyxy).all() or not np.isfinite(scores).all():
             raise InputError("boxes_xyxy or scores holds NaN or infinity; expected finite numbers")
+        if self.masks is not None:
+            masks = np.asarray(self.masks, dtype=bool)
+            if masks.ndim != 3 or len(masks) != len(boxes_xyxy):
+                raise InputError(
+                    f"masks has shape {masks.shape}; expected ({len(boxes_xyxy)}, H, W)"
+                )
+            object.__setattr__(self, "masks", masks)
         object.__setattr__(self, "boxes_xyxy", boxes_xyxy)
         object.__setattr__(self, "scores", scores)
         object.__setattr__(self, "category_ids", category_ids)
 
     def __len__(self) -> int:
         return len(self.boxes_xyxy)
+
+    def __getitem__(self, rows: np.ndarray) -> Detections:
+        """Some of the detections, in the order of ``rows`` (indices or a bool array)."""
+        masks = None if self.masks is None else self.masks[rows]
+        return Detections(self.boxes_xyxy[rows], self.scores[rows], self.category_ids[rows], masks)

@@ -26,6 +26,8 @@ def test_mask_rcnn_boxes() -> None:
     assert found.boxes_xyxy[:, 0::2].max() <= 64
     assert found.boxes_xyxy[:, 1::2].max() <= 48
     assert set(found.category_ids.tolist()) <= {1, 2, 3, 4}
+    assert found.masks is not None
+    assert found.masks.shape == (7, 48, 64)
 
 
 def test_missing_weights_name_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -320,6 +320,21 @@ def test_canonicalized_detector(k: int) -> None:
     assert np.array_equal(turned.category_ids, upright.category_ids)
 
 
+def test_masks_of_a_detector_are_turned_back() -> None:
+    def bright(image: np.ndarray) -> samrot.Detections:
+        mask = (image > 128).all(axis=2)
+        return samrot.Detections(np.zeros((1, 4)), np.ones(1), np.ones(1), mask[None])
+
+    image = random_photo(5, 20, 31)
+    expected = (image > 128).all(axis=2)
+    for k in range(4):
+        found = samrot.canonicalized(bright)(actions.rotate_image(image, k))
+        assert np.array_equal(found.masks[0], actions.rotate_image(expected, k))  # type: ignore[index]
+    small = samrot.Detections(np.zeros((1, 4)), np.ones(1), np.ones(1), np.ones((1, 2, 2)))
+    with pytest.raises(samrot.InputError, match="returned masks of"):
+        samrot.canonicalized(lambda image: small)(image)
+
+
 def test_canonicalized_detector_must_return_detections() -> None:
     detector = samrot.canonicalized(lambda image: [])  # type: ignore[arg-type, return-value]
     with pytest.raises(samrot.InputError, match=r"returned a list; expected samrot\.Detections"):
@@ -332,5 +347,7 @@ def test_detections_are_checked() -> None:
         samrot.Detections(np.zeros(3), np.zeros(1), np.zeros(1))
     with pytest.raises(samrot.InputError, match=r"expected \(1,\) for 1 boxes"):
         samrot.Detections(np.zeros((1, 4)), np.zeros(2), np.zeros(1))
+    with pytest.raises(samrot.InputError, match=r"masks has shape \(2, 3, 3\); expected \(1, "):
+        samrot.Detections(np.zeros((1, 4)), np.zeros(1), np.zeros(1), np.zeros((2, 3, 3)))
     with pytest.raises(samrot.InputError, match="NaN or infinity"):
         samrot.Detections(np.full((1, 4), np.nan), np.zeros(1), np.zeros(1))

@@ -16,6 +16,7 @@ ESCNN_REMEDY = "pip install 'samrot[escnn]' && pip install --no-deps escnn==1.0.
 # Optional package -> the extra of samrot that installs it, by which it is listed.
 EXTRAS = {
     "peft": "lora",
+    "onnxruntime": "onnx",
     "transformers": "transformers",
     "matplotlib": "plots",
     "tensorboard": "tensorboard",

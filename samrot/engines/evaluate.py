@@ -24,6 +24,7 @@ from samrot.segmenters.memo import MemoSegmenter
 
 METHODS = ("none", "canonical", "oracle")
 ANGLES = (0, 90, 180, 270)
+DETECTOR = "detector"  # that segments by itself
 SCORES = ("auto", "detector", "segmenter", "product")
 
 
@@ -45,8 +46,9 @@ class SegmenterSettings:
     """Which segmenter.
 
     Args:
-        name: sam_mini, sam_vit_b, sam_vit_l, sam_vit_h, grabcut or box (fills the box).
-        checkpoint: weight file; None for the bundled or official one.
+        name: sam_mini, sam_vit_b, sam_vit_l, sam_vit_h, transformers, grabcut, box (fills the box)
+            or detector (the masks of the live detector itself).
+        checkpoint: weight file, folder or hub id; None for the bundled or official one.
         multimask: decode three masks and keep the one of the highest predicted IoU.
         refine: times that the low-resolution logits are fed back as mask input.
     """
@@ -111,6 +113,11 @@ class EvaluateSettings:
             if not values or len(set(values)) < len(values):
                 raise InputError(f"{name} is {values}; expected each once, and at least one")
         check_choice("score", self.score, SCORES)
+        if self.segmenter.name == DETECTOR and self.prompts.source != DETECTOR:
+            raise InputError(
+                f"segmenter.name is {DETECTOR}, but prompts.source {self.prompts.source!r}; set it "
+                f"to {DETECTOR}, whose masks are scored"
+            )
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit is {self.limit}; expected a positive number of photos")
 
@@ -135,15 +142,19 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     fabric = launch(settings.device, settings.devices, settings.nodes)
     device = str(fabric.device)
     source = build_prompt_source(settings.prompts, dataset, settings.angles, device)
-    segmenter = load_segmenter(
-        settings.segmenter.name, checkpoint=settings.segmenter.checkpoint, device=device
-    )
+    segmenter = None
+    if settings.segmenter.name != DETECTOR:
+        segmenter = MemoSegmenter(
+            load_segmenter(
+                settings.segmenter.name, checkpoint=settings.segmenter.checkpoint, device=device
+            )
+        )
     canonicalizer = None
     if "canonical" in settings.methods:
         canonicalizer = load_canonicalizer(settings.canonicalizer.name, device=device)
     with fabric.rank_zero_first():
         run = RunFolder.open(settings.out, settings)
-    photo_runner = PhotoRunner(settings, dataset, source, MemoSegmenter(segmenter), canonicalizer)
+    photo_runner = PhotoRunner(settings, dataset, source, segmenter, canonicalizer)
     if not (run.path / "summary.json").is_file():
         done = {record["image_id"] for record in read_records(run, image_ids)}
         fabric.barrier()  # before any process writes, so that all agree on what is left

@@ -11,6 +11,7 @@ import torch
 from samrot.canonicalizers import Canonicalizer
 from samrot.data.coco import CocoDataset
 from samrot.engines.prompt_sources import PromptBoxes, PromptSource
+from samrot.errors import InputError
 from samrot.geometry import actions
 from samrot.predictor import RobustPredictor
 from samrot.scoring import encode_mask, rle_iou
@@ -28,7 +29,8 @@ class PhotoRunner:
         settings: of the run.
         dataset: where photos and ground truth come from.
         source: of the boxes.
-        segmenter: shares work between the turns of a photo.
+        segmenter: shares work between the turns of a photo; None to score the masks that come with
+            the boxes.
         canonicalizer: needed for the method canonical.
     """
 
@@ -37,7 +39,7 @@ class PhotoRunner:
         settings: EvaluateSettings,
         dataset: CocoDataset,
         source: PromptSource,
-        segmenter: MemoSegmenter,
+        segmenter: MemoSegmenter | None,
         canonicalizer: Canonicalizer | None,
     ) -> None:
         self.settings = settings
@@ -45,7 +47,7 @@ class PhotoRunner:
         self.source = source
         self.segmenter = segmenter
         self.canonicalizer = canonicalizer
-        self.predictor = RobustPredictor(segmenter, None)
+        self.predictor = None if segmenter is None else RobustPredictor(segmenter, None)
 
     def __call__(self, image_id: int) -> dict[str, Any]:
         """A JSON-ready record: image id, seconds, and method -> angle -> what was found."""
@@ -57,7 +59,8 @@ class PhotoRunner:
                 str(angle): self._run_turn(image_id, upright, method, angle // 90, seconds)
                 for angle in self.settings.angles
             }
-        self.segmenter.clear()
+        if self.segmenter is not None:
+            self.segmenter.clear()
         return {"image_id": image_id, "methods": methods, "seconds": seconds}
 
     def _run_turn(
@@ -74,7 +77,8 @@ class PhotoRunner:
         canonicalized = time.perf_counter()
         prompts = self.source.boxes(image_id, turned, turns, pose or 0)
         prompted = time.perf_counter()
-        self.predictor.set_image(turned, pose=pose)
+        if self.predictor is not None:
+            self.predictor.set_image(turned, pose=pose)
         encoded = time.perf_counter()
         masks, scores = self._segment(prompts)
         seconds["canonicalize"] += canonicalized - start
@@ -86,6 +90,13 @@ class PhotoRunner:
         """Masks (N, H, W) bool in the frame of the turned photo, and their predicted IoUs (N,)."""
         if len(prompts.boxes_xyxy) == 0:
             return np.zeros((0, 1, 1), dtype=bool), np.zeros(0)
+        if self.predictor is None:
+            if prompts.masks is None:
+                raise InputError(
+                    "segmenter.name is detector, but the detector returned no masks; expected "
+                    "samrot.Detections(boxes_xyxy, scores, category_ids, masks)"
+                )
+            return prompts.masks, np.ones(len(prompts.masks))
         chosen = self.settings.segmenter
         result = self.predictor.predict_prompts(
             Prompts(boxes_xyxy=prompts.boxes_xyxy), multimask_output=chosen.multimask

@@ -53,12 +53,14 @@ class PromptBoxes:
         category_ids: (N,) int.
         scores: (N,) float, of the detector; None for ground truth.
         instance_ids: (N,) the same instance has the same id at every angle; None if unknown.
+        masks: (N, H, W) bool, of a detector that segments too.
     """
 
     boxes_xyxy: np.ndarray
     category_ids: np.ndarray
     scores: np.ndarray | None
     instance_ids: np.ndarray | None
+    masks: np.ndarray | None = None
 
 
 class PromptSource(Protocol):
@@ -147,7 +149,7 @@ class LiveDetector:
     def boxes(self, image_id: int, turned: np.ndarray, turns: int, pose: int) -> PromptBoxes:
         """See ``PromptSource``."""
         found = _strongest(detect_in_frame(self.detector, turned, pose), self.settings)
-        return PromptBoxes(found.boxes_xyxy, found.category_ids, found.scores, None)
+        return PromptBoxes(found.boxes_xyxy, found.category_ids, found.scores, None, found.masks)
 
 
 def build_prompt_source(
@@ -257,5 +259,4 @@ def xywh_to_xyxy(boxes_xywh: Any) -> np.ndarray:
 
 def _strongest(found: Detections, settings: PromptSettings) -> Detections:
     order = np.argsort(-found.scores, kind="stable")
-    order = order[found.scores[order] >= settings.min_score][: settings.max_per_image]
-    return Detections(found.boxes_xyxy[order], found.scores[order], found.category_ids[order])
+    return found[order[found.scores[order] >= settings.min_score][: settings.max_per_image]]

@@ -112,7 +112,7 @@ class DensePromptEncoder(PromptEncoder):
         sparse, dense = super().forward(points=points, boxes=boxes, masks=masks)
         num_prompts = len(sparse)
         drawn = torch.cat(
-            [self._draw_boxes(boxes, num_prompts), self._draw_points(points, num_prompts)], dim=1
+            [self.draw_boxes(boxes, num_prompts), self.draw_points(points, num_prompts)], dim=1
         )
         return sparse, dense + self.drawing(drawn)
 
@@ -123,7 +123,8 @@ class DensePromptEncoder(PromptEncoder):
         x = (torch.arange(width, device=device) + 0.5) * (self.input_image_size[1] / width)
         return x[None, None, :], y[None, :, None]
 
-    def _draw_boxes(self, boxes: Tensor | None, num_prompts: int) -> Tensor:
+    def draw_boxes(self, boxes: Tensor | None, num_prompts: int) -> Tensor:
+        """(B, 4) boxes, or none for B prompts, to (B, 11, H, W)."""
         height, width = self.image_embedding_size
         if boxes is None:
             return torch.zeros(num_prompts, 11, height, width, device=self._get_device())
@@ -137,7 +138,8 @@ class DensePromptEncoder(PromptEncoder):
         extent = [(s / 64).log().expand(-1, height, width) for s in (box_width, box_height)]
         return torch.stack([*relative, *fine, *extent, torch.ones_like(pixels[0])], dim=1)
 
-    def _draw_points(self, points: tuple[Tensor, Tensor] | None, num_prompts: int) -> Tensor:
+    def draw_points(self, points: tuple[Tensor, Tensor] | None, num_prompts: int) -> Tensor:
+        """(B, N, 2) points and (B, N) labels, or none for B prompts, to (B, 4, H, W)."""
         height, width = self.image_embedding_size
         if points is None:
             return torch.zeros(num_prompts, 4, height, width, device=self._get_device())

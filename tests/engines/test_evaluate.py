@@ -265,6 +265,41 @@ def test_live_detector_sees_what_the_method_sees(
     assert oracle["angles"]["90"]["bbox"] == plain["angles"]["0"]["bbox"]
 
 
+def triangle_detector(image: np.ndarray) -> samrot.Detections:
+    """Boxes and masks of the coloured triangles, on the photo as it was."""
+    if not (image[:3, -3:, 1] == 250).all():
+        return samrot.Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0))
+    colours = [c for c in np.unique(image[..., 0]) if c]
+    masks = np.stack([image[..., 0] == c for c in colours])
+    corners = [np.argwhere(mask) for mask in masks]
+    boxes = [[*found.min(0)[::-1], *(found.max(0)[::-1] + 1)] for found in corners]
+    categories = np.array([1 + i % 2 for i in range(len(colours))])
+    return samrot.Detections(np.array(boxes), np.ones(len(boxes)), categories, masks)
+
+
+def test_a_detector_that_segments_is_scored_by_its_own_masks(
+    coloured: tuple[Path, Path], tmp_path: Path
+) -> None:
+    prompts = PromptSettings(source="detector", detector=f"{__name__}:triangle_detector")
+    summary = evaluate(
+        settings(
+            coloured, tmp_path / "run", "detector", methods=["none", "oracle"], prompts=prompts
+        )
+    )
+    plain, oracle = summary["methods"]["none"], summary["methods"]["oracle"]
+    found = plain["angles"]["0"]
+    assert found["APs"] > 0.92  # all but the annotation without area
+    assert found["bbox"]["AP"] > 0.92
+    assert plain["angles"]["90"]["AP"] == 0.0
+    for angle in ANGLES:
+        assert oracle["angles"][angle] == found
+    with pytest.raises(InputError, match="segmenter.name is detector, but prompts.source 'gt'"):
+        settings(coloured, tmp_path / "gt", "detector")
+    boxes = PromptSettings(source="detector", detector=f"{__name__}:corner_detector")
+    with pytest.raises(InputError, match="the detector returned no masks"):
+        evaluate(settings(coloured, tmp_path / "boxes", "detector", prompts=boxes))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

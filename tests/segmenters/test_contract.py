@@ -10,7 +10,8 @@ from samrot import InputError, load_segmenter
 from samrot.segmenters import SEGMENTERS, Prompts, Segmenter
 from samrot.segmenters.memo import MemoSegmenter
 
-OFFLINE = [name for name in SEGMENTERS if not name.startswith("sam_vit")]
+NEED_FILES = ("sam_vit_b", "sam_vit_l", "sam_vit_h", "transformers")
+OFFLINE = [name for name in SEGMENTERS if name not in NEED_FILES]
 BOXES = np.array([[10.0, 12.0, 50.0, 44.0], [-5.0, -5.0, 30.0, 90.0], [60.0, 40.0, 62.0, 41.0]])
 
 
