@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,15 @@ def test_compare(scenes_folder: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert refused.returncode == 2
     assert "beta is -1.0" in refused.stderr
+
+
+@pytest.mark.slow
+def test_benchmark(tmp_path: Path) -> None:
+    done = run(
+        "tools/benchmark.py", str(tmp_path), "--only", "canonicalizer", "training",
+        "--repeats", "1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "| samrot G-WRN, float32 |" in (tmp_path / "benchmark.md").read_text()
+    content = json.loads((tmp_path / "benchmark.json").read_text())
+    assert content["canonicalizer"]["samrot c4"][0] > 0

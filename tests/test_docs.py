@@ -1,0 +1,83 @@
+"""What the documents show runs as it is shown."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import samrot
+from samrot.cli import COMMANDS, main
+from samrot.weights import bundled
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(path: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / path).read_text(), flags=re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, scenes_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the photo, and the trained weights, that the documents speak of."""
+    photo = Image.open(scenes_folder / "images" / "scene_0001.png").resize((640, 480))
+    photo.convert("RGB").transpose(Image.Transpose.ROTATE_90).save(tmp_path / "sideways.jpg")
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    weights = tmp_path / "runs" / "mine" / "canonicalizer.safetensors"
+    shutil.copy(bundled("canonicalizer_c4.safetensors"), weights)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/custom-data.md"])
+def test_python_in_documents(path: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = blocks(path, "python")
+    assert shown
+    for code in shown:
+        # Official weights are not at hand.
+        exec(code.replace('"sam_vit_b"', '"sam_mini"'), {})
+    if path == "README.md":
+        assert capsys.readouterr().out.startswith("1 [")
+
+
+def test_segment_commands_of_the_readme(folder: Path) -> None:
+    (folder / "photos").mkdir()
+    shutil.move(folder / "sideways.jpg", folder / "photos" / "sideways.jpg")
+    (folder / "boxes.csv").write_text("image,x0,y0,x1,y1\nsideways.jpg,100,80,420,360\n")
+    commands = re.findall(
+        r"^samrot (segment .*?)(?:  #.*)?$", (ROOT / "README.md").read_text(), re.M
+    )
+    assert len(commands) == 3
+    for number, command in enumerate(commands):
+        arguments = command.split()
+        arguments[arguments.index("--out") + 1] = str(folder / str(number))
+        if "--everything" in arguments:  # a thousand clicks, for a test only four
+            arguments += ["--grid.points_per_side", "2"]
+        assert main(arguments) == 0
+        assert (folder / str(number) / "sideways.jpg" / "masks.json").is_file()
+
+
+def test_documents_name_commands_that_exist() -> None:
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for name in re.findall(r"\bsamrot ([a-z][a-z-]+) --?[a-z]", path.read_text()):
+            assert name in COMMANDS, f"{path.name} names samrot {name}"
+
+
+def test_api_page(tmp_path: Path) -> None:
+    pytest.importorskip("pdoc", reason="pdoc is not installed")
+    done = subprocess.run(
+        [sys.executable, "-m", "pdoc", "samrot", "--docformat", "google", "-o", str(tmp_path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "samrot.html").read_text()
+    for name in set(samrot.__all__) - {"__version__"}:
+        assert f'id="{name}"' in page
+        assert getattr(samrot, name).__doc__
+    for method in ("set_torch_image", "predict_torch", "predict_batch"):
+        assert f'id="RobustPredictor.{method}"' in page
