@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
@@ -110,7 +111,7 @@ class Pipeline:
         """Segment B prompts, B may be 0; prompts and result are in the user's frame.
 
         A batch of prompts at a time is decoded, turned, and written into what is returned, so that
-        nothing but the result grows with B.
+        nothing but the result grows with B. Where memory does not suffice, batches are halved.
         """
         frame = image.frame
         boxes, points, masks = prompts.boxes_xyxy, prompts.point_coords, prompts.mask_inputs
@@ -121,13 +122,21 @@ class Pipeline:
         canonical = Prompts(boxes, points, prompts.point_labels, masks)
         total, step = len(prompts), self.prompts_per_batch
         whole: list[Tensor] = []
-        for start in range(0, max(1, total), step):
-            found = self.segmenter.decode(
-                image.encoding,
-                canonical[start : start + step],
-                multimask_output=multimask_output,
-                return_logits=return_logits,
-            )
+        start = 0
+        while not whole or start < total:
+            try:
+                found = self.segmenter.decode(
+                    image.encoding,
+                    canonical[start : start + step],
+                    multimask_output=multimask_output,
+                    return_logits=return_logits,
+                )
+            except RuntimeError as error:
+                if step == 1 or not _out_of_memory(error):
+                    raise
+                step //= 2
+                self.prompts_per_batch = step
+                continue
             turned = (
                 frame.user_planes(found.masks),
                 found.scores,
@@ -136,4 +145,10 @@ class Pipeline:
             whole = whole or [part.new_empty((total, *part.shape[1:])) for part in turned]
             for destination, part in zip(whole, turned, strict=True):
                 destination[start : start + step] = part
+            start += step
         return Segmentation(*whole)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Of a GPU, or of the CPU's allocator, which has no error of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

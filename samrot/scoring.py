@@ -1,4 +1,4 @@
-"""Scores of rotated-COCO runs. AP is pycocotools' own, over the whole dataset at once."""
+"""Scores of rotated-COCO runs. AP is that of pycocotools, over the whole dataset at once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from pycocotools import coco, cocoeval
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
+from samrot.errors import InputError, check_choice
 from samrot.geometry.actions import RLE
 
+SCORERS = ("pycocotools", "faster-coco-eval")
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
@@ -23,6 +24,7 @@ def average_precision(
     results: Sequence[dict[str, Any]],
     image_ids: Sequence[int],
     kind: str,
+    scorer: str = "pycocotools",
 ) -> dict[str, float | None]:
     """COCO average precision.
 
@@ -32,17 +34,26 @@ def average_precision(
             Segmentation results must not hold ``bbox``, or their areas would be taken from it.
         image_ids: images that were run.
         kind: ``segm`` or ``bbox``.
+        scorer: ``pycocotools``, or ``faster-coco-eval``, which gives the same numbers sooner.
 
     Returns:
         AP, AP50, AP75, APs, APm, APl; None where there is no ground truth of that kind.
+
+    Raises:
+        InputError: if the scorer is unknown or not installed.
     """
+    coco_class, evaluation_class = _scorer_classes(scorer)
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
+        truth = coco_class()
         truth.dataset = copy.deepcopy(content)
         truth.createIndex()
         # loadRes refuses an empty list.
-        found = truth.loadRes(copy.deepcopy(list(results))) if results else _no_results(content)
-        evaluation = COCOeval(truth, found, kind)
+        found = (
+            truth.loadRes(copy.deepcopy(list(results)))
+            if results
+            else _no_results(coco_class, content)
+        )
+        evaluation = evaluation_class(truth, found, kind)
         evaluation.params.imgIds = list(image_ids)
         evaluation.evaluate()
         evaluation.accumulate()
@@ -54,8 +65,21 @@ def average_precision(
     }
 
 
-def _no_results(content: dict[str, Any]) -> COCO:
-    empty = COCO()
+def _scorer_classes(scorer: str) -> tuple[Any, Any]:
+    check_choice("scorer", scorer, SCORERS)
+    if scorer == "pycocotools":
+        return coco.COCO, cocoeval.COCOeval
+    try:
+        import faster_coco_eval
+    except ImportError as error:
+        raise InputError(
+            "scorer is faster-coco-eval, which is not installed; pip install 'samrot[fast]'"
+        ) from error
+    return faster_coco_eval.COCO, faster_coco_eval.COCOeval_faster
+
+
+def _no_results(coco_class: Any, content: dict[str, Any]) -> Any:
+    empty = coco_class()
     empty.dataset = {**content, "annotations": []}
     empty.createIndex()
     return empty

@@ -10,7 +10,7 @@ from segment_anything import SamPredictor
 import samrot
 from samrot.geometry import actions
 from samrot.predictor import RobustPredictor
-from samrot.segmenters import Prompts, load_segmenter
+from samrot.segmenters import Encoding, Prompts, Segmentation, load_segmenter
 from tests.conftest import ThresholdSegmenter, random_photo
 
 SIZES = [(48, 64), (41, 64), (64, 41), (33, 33), (5, 7)]
@@ -263,6 +263,39 @@ def test_many_prompts_in_bounded_batches(sam_mini: object) -> None:
     none = many.predict_prompts(Prompts(boxes_xyxy=np.zeros((0, 4))), multimask_output=True)
     assert none.masks.shape == (0, 3, 40, 60)
     assert none.low_res_logits.shape == (0, 3, 256, 256)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory: 9 bytes")],
+)
+def test_batches_are_halved_when_memory_runs_out(error: RuntimeError) -> None:
+    class Small(ThresholdSegmenter):
+        def decode(self, encoding: Encoding, prompts: Prompts, **options: bool) -> Segmentation:
+            if len(prompts) > 2:
+                raise error
+            return super().decode(encoding, prompts, **options)
+
+    image = random_photo(1, 40, 60)
+    boxes = np.array([[i, i, i + 20.0, i + 15.0] for i in range(11)])
+    results = []
+    for segmenter in (Small(), ThresholdSegmenter()):
+        predictor = RobustPredictor(segmenter)
+        predictor.set_image(image)
+        results.append(predictor.predict_prompts(Prompts(boxes_xyxy=boxes)))
+    assert torch.equal(results[0].masks, results[1].masks)
+    assert torch.equal(results[0].scores, results[1].scores)
+
+
+def test_other_errors_pass_through() -> None:
+    class Broken(ThresholdSegmenter):
+        def decode(self, *_: object, **__: object) -> Segmentation:
+            raise RuntimeError("broken")
+
+    predictor = RobustPredictor(Broken())
+    predictor.set_image(random_photo(1, 8, 9))
+    with pytest.raises(RuntimeError, match="broken"):
+        predictor.predict(box=np.array([0, 0, 4, 4]))
 
 
 def test_a_batch_of_images_equals_one_at_a_time(sam_mini: object) -> None:

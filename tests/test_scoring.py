@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from samrot.data.coco import CocoDataset
+from samrot.errors import InputError
 from samrot.geometry.actions import rotate_rle
-from samrot.scoring import average_precision, encode_mask, equivariance, mean, rle_iou
+from samrot.scoring import SCORERS, average_precision, encode_mask, equivariance, mean, rle_iou
 
 
 def noisy_results(scenes: CocoDataset) -> list[dict[str, object]]:
@@ -32,23 +34,38 @@ def noisy_results(scenes: CocoDataset) -> list[dict[str, object]]:
     return results
 
 
-def test_equals_raw_pycocotools(scenes_folder: Path, scenes: CocoDataset, tmp_path: Path) -> None:
+@pytest.fixture(params=SCORERS)
+def scorer(request: pytest.FixtureRequest) -> str:
+    if request.param == "faster-coco-eval":
+        pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is not installed")
+    return str(request.param)
+
+
+@pytest.mark.parametrize("kind", ["segm", "bbox"])
+def test_equals_raw_pycocotools(
+    kind: str, scorer: str, scenes_folder: Path, scenes: CocoDataset, tmp_path: Path
+) -> None:
     results = noisy_results(scenes)
+    if kind == "bbox":
+        for result in results:
+            result["bbox"] = coco_mask.toBbox(result.pop("segmentation")).tolist()
     path = tmp_path / "results.json"
     path.write_text(json.dumps(results))
     truth = COCO(scenes_folder / "annotations.json")
-    evaluation = COCOeval(truth, truth.loadRes(str(path)), "segm")
+    evaluation = COCOeval(truth, truth.loadRes(str(path)), kind)
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
-    ours = average_precision(scenes.content, results, scenes.image_ids, "segm")
+    ours = average_precision(scenes.content, results, scenes.image_ids, kind, scorer)
     assert ours["AP"] is not None
     assert 0.05 < ours["AP"] < 0.95
     for name, value in zip(ours, evaluation.stats[:6], strict=True):
-        assert ours[name] == (None if value < 0 else value)
+        assert ours[name] == (None if value < 0 else pytest.approx(value, rel=0, abs=1e-9))
+        if scorer == "pycocotools" and value >= 0:
+            assert ours[name] == value
 
 
-def test_truth_scores_one_and_nothing_scores_zero(scenes: CocoDataset) -> None:
+def test_truth_scores_one_and_nothing_scores_zero(scorer: str, scenes: CocoDataset) -> None:
     results = [
         {
             "image_id": annotation["image_id"],
@@ -59,15 +76,15 @@ def test_truth_scores_one_and_nothing_scores_zero(scenes: CocoDataset) -> None:
         for annotation in scenes.content["annotations"]
     ]
     kept = json.dumps(scenes.content)
-    found = average_precision(scenes.content, results, scenes.image_ids, "segm")
+    found = average_precision(scenes.content, results, scenes.image_ids, "segm", scorer)
     assert found["AP"] == pytest.approx(1.0, abs=1e-9)
-    assert average_precision(scenes.content, [], scenes.image_ids, "segm")["AP"] == 0
+    assert average_precision(scenes.content, [], scenes.image_ids, "segm", scorer)["AP"] == 0
     assert json.dumps(scenes.content) == kept
 
 
-def test_undefined_is_none(scenes: CocoDataset) -> None:
+def test_undefined_is_none(scorer: str, scenes: CocoDataset) -> None:
     empty = {**scenes.content, "annotations": []}
-    assert average_precision(empty, [], scenes.image_ids, "segm")["AP"] is None
+    assert average_precision(empty, [], scenes.image_ids, "segm", scorer)["AP"] is None
     assert mean([]) is None
     assert mean([1.0, None]) is None
     assert mean([1.0, 0.0]) == 0.5
@@ -87,3 +104,8 @@ def test_equivariance() -> None:
     empty = encode_mask(np.zeros((6, 8)))
     assert rle_iou(empty, empty) == 1.0
     assert rle_iou(empty, rle) == 0.0
+
+
+def test_unknown_scorers(scenes: CocoDataset) -> None:
+    with pytest.raises(InputError, match="scorer is 'coco'; expected one of: pycocotools, faster"):
+        average_precision(scenes.content, [], scenes.image_ids, "segm", "coco")

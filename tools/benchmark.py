@@ -1,7 +1,7 @@
 r"""What samrot costs, side by side with what it replaces, in one run.
 
-python tools/benchmark.py OUT [--only predictor canonicalizer training evaluation boxes memory] \
-    [--sam sam_vit_b] [--photos 3] [--repeats 5] [--equiadapt FOLDER]
+python tools/benchmark.py OUT [--only predictor canonicalizer training encoder evaluation boxes \
+    memory] [--sam sam_vit_b] [--photos 3] [--repeats 5] [--equiadapt FOLDER]
 
 Each comparison runs its contestants in turn, ``repeats`` times over, so that a slow moment of the
 machine hits all of them; what counts is the ratio of the medians. SAMs have random weights of the
@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -41,7 +42,7 @@ from samrot.engines.photo_runner import PhotoRunner
 from samrot.engines.prompt_sources import GroundTruthBoxes, xywh_to_xyxy
 from samrot.geometry import actions
 from samrot.losses import prior_loss
-from samrot.segmenters import Prompts, SamSegmenter
+from samrot.segmenters import EncoderSettings, Prompts, SamSegmenter
 from samrot.segmenters.memo import MemoSegmenter
 
 PHOTO_HW = (768, 1024)
@@ -181,6 +182,7 @@ def compare_evaluation(arguments: argparse.Namespace) -> Timings:
         images, annotations = Path(folder) / "images", Path(folder) / "annotations.json"
         dataset = CocoDataset.load(images, annotations)
         plain = SamPredictor(sam)
+        fast = EncoderSettings(attention="sdpa", dtype="bfloat16")
 
         def loop(turns: range) -> None:
             for image_id in dataset.image_ids:
@@ -198,7 +200,7 @@ def compare_evaluation(arguments: argparse.Namespace) -> Timings:
                     [actions.rotate_masks(logits, -k) for k, logits in enumerate(turns)], axis=0
                 )
 
-        def runner(method: str) -> Callable[[], None]:
+        def runner(method: str, encoder: EncoderSettings | None = None) -> Callable[[], None]:
             settings = EvaluateSettings(
                 data=DataSettings(images=str(images), annotations=str(annotations)),
                 out=folder,
@@ -208,7 +210,7 @@ def compare_evaluation(arguments: argparse.Namespace) -> Timings:
                 settings,
                 dataset,
                 GroundTruthBoxes(dataset),
-                MemoSegmenter(SamSegmenter(sam)),
+                MemoSegmenter(SamSegmenter(sam, encoder=encoder)),
                 samrot.load_canonicalizer("c4"),
             )
 
@@ -225,6 +227,7 @@ def compare_evaluation(arguments: argparse.Namespace) -> Timings:
                 "test-time augmentation over C4": averaged,
                 "samrot none, four angles": runner("none"),
                 "samrot canonical, four angles": runner("canonical"),
+                "the same, sdpa and bfloat16": runner("canonical", fast),
             },
             arguments.repeats,
         )
@@ -245,6 +248,30 @@ def _plain_turn(
         None, None, resized.float().to(plain.device), multimask_output=False, return_logits=True
     )
     return logits.cpu().numpy()
+
+
+def compare_encoder(arguments: argparse.Namespace) -> Timings:
+    """The image encoder: segment-anything's own, and faster ones."""
+    sam, image = random_sam(arguments.sam), photo()
+    device = str(next(sam.parameters()).device)
+    variants = {
+        "segment-anything": EncoderSettings(),
+        "bfloat16": EncoderSettings(dtype="bfloat16"),
+        "sdpa": EncoderSettings(attention="sdpa"),
+        "sdpa, bfloat16": EncoderSettings(attention="sdpa", dtype="bfloat16"),
+        "sdpa, bfloat16, channels last": EncoderSettings(
+            attention="sdpa", dtype="bfloat16", channels_last=True
+        ),
+    }
+    if device != "cpu":
+        variants["sdpa, bfloat16, compiled"] = EncoderSettings(
+            attention="sdpa", dtype="bfloat16", compile=True
+        )
+    segmenters = {name: SamSegmenter(sam, encoder=chosen) for name, chosen in variants.items()}
+    return race(
+        {name: partial(segmenter.encode, image) for name, segmenter in segmenters.items()},
+        arguments.repeats,
+    )
 
 
 def compare_boxes(arguments: argparse.Namespace) -> Timings:
@@ -281,6 +308,7 @@ COMPARISONS: dict[str, Callable[[argparse.Namespace], Timings]] = {
     "predictor": compare_predictor,
     "canonicalizer": compare_canonicalizer,
     "training": compare_training,
+    "encoder": compare_encoder,
     "evaluation": compare_evaluation,
     "boxes": compare_boxes,
 }

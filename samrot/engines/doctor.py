@@ -15,6 +15,7 @@ ESCNN_REMEDY = "pip install 'samrot[escnn]' && pip install --no-deps escnn==1.0.
 
 # Optional package -> the extra of samrot that installs it, by which it is listed.
 EXTRAS = {
+    "faster_coco_eval": "fast",
     "peft": "lora",
     "onnxruntime": "onnx",
     "transformers": "transformers",

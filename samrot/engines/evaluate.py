@@ -19,7 +19,8 @@ from samrot.engines.prompt_sources import PromptSettings, build_prompt_source
 from samrot.engines.run_folder import RunFolder
 from samrot.engines.summary import summarise, summary_table
 from samrot.errors import InputError, MissingFileError, check_choice
-from samrot.segmenters import load_segmenter
+from samrot.scoring import SCORERS
+from samrot.segmenters import EncoderSettings, load_segmenter
 from samrot.segmenters.memo import MemoSegmenter
 
 METHODS = ("none", "canonical", "oracle")
@@ -49,12 +50,14 @@ class SegmenterSettings:
         name: sam_mini, sam_vit_b, sam_vit_l, sam_vit_h, transformers, grabcut, box (fills the box)
             or detector (the masks of the live detector itself).
         checkpoint: weight file, folder or hub id; None for the bundled or official one.
+        encoder: of a segment_anything model, faster.
         multimask: decode three masks and keep the one of the highest predicted IoU.
         refine: times that the low-resolution logits are fed back as mask input.
     """
 
     name: str = "sam_mini"
     checkpoint: str | None = None
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
     multimask: bool = False
     refine: int = 0
 
@@ -84,6 +87,7 @@ class EvaluateSettings:
         prompts: boxes to prompt with.
         score: of a mask: detector, segmenter (predicted IoU), product; auto takes the detector's
             where there is one.
+        scorer: pycocotools, or faster-coco-eval for the same numbers sooner.
         limit: of the number of photos, for a quick look.
         device: cpu, cuda, ...
         devices: processes on this machine that share the photos.
@@ -98,6 +102,7 @@ class EvaluateSettings:
     angles: list[int] = field(default_factory=lambda: list(ANGLES))
     prompts: PromptSettings = field(default_factory=PromptSettings)
     score: str = "auto"
+    scorer: str = SCORERS[0]
     limit: int | None = None
     device: str = "cpu"
     devices: int = 1
@@ -113,6 +118,7 @@ class EvaluateSettings:
             if not values or len(set(values)) < len(values):
                 raise InputError(f"{name} is {values}; expected each once, and at least one")
         check_choice("score", self.score, SCORES)
+        check_choice("scorer", self.scorer, SCORERS)
         if self.segmenter.name == DETECTOR and self.prompts.source != DETECTOR:
             raise InputError(
                 f"segmenter.name is {DETECTOR}, but prompts.source {self.prompts.source!r}; set it "
@@ -146,7 +152,10 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     if settings.segmenter.name != DETECTOR:
         segmenter = MemoSegmenter(
             load_segmenter(
-                settings.segmenter.name, checkpoint=settings.segmenter.checkpoint, device=device
+                settings.segmenter.name,
+                checkpoint=settings.segmenter.checkpoint,
+                device=device,
+                encoder=settings.segmenter.encoder,
             )
         )
     canonicalizer = None

@@ -24,7 +24,7 @@ from samrot.files import replacing
 from samrot.mask_generator import RobustMaskGenerator
 from samrot.predictor import RobustPredictor
 from samrot.scoring import encode_mask
-from samrot.segmenters import SamSegmenter, load_segmenter
+from samrot.segmenters import EncoderSettings, SamSegmenter, load_segmenter
 
 FRAMES = ("displayed", "stored")
 
@@ -36,10 +36,12 @@ class SegmenterChoice:
     Args:
         name: sam_mini, sam_vit_b, sam_vit_l, sam_vit_h, transformers, grabcut or box.
         checkpoint: weight file, folder or hub id; None for the bundled or official one.
+        encoder: of a segment_anything model, faster.
     """
 
     name: str = "sam_mini"
     checkpoint: str | None = None
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
 
 
 @dataclass(kw_only=True)
@@ -136,7 +138,10 @@ def segment(settings: SegmentSettings) -> tuple[int, dict[str, str]]:
     photos = find_photos(settings.images)
     prompts = _prompts_by_photo(settings, photos)
     segmenter = load_segmenter(
-        settings.segmenter.name, checkpoint=settings.segmenter.checkpoint, device=settings.device
+        settings.segmenter.name,
+        checkpoint=settings.segmenter.checkpoint,
+        device=settings.device,
+        encoder=settings.segmenter.encoder,
     )
     canonicalizer = load_canonicalizer(settings.canonicalizer.name, device=settings.device)
     predictor = RobustPredictor(segmenter, canonicalizer)

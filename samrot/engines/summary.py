@@ -78,7 +78,9 @@ def _summarise_method(
     angles: dict[str, dict[str, Any]] = {}
     for angle in settings.angles:
         found = [(record["image_id"], record["methods"][method][str(angle)]) for record in records]
-        angles[str(angle)] = _score_angle(f"{method}_{angle:03d}", found, dataset, image_ids, run)
+        angles[str(angle)] = _score_angle(
+            f"{method}_{angle:03d}", found, dataset, image_ids, run, settings.scorer
+        )
     every = [angles.get(str(angle), {}) for angle in (0, 90, 180, 270)]
     result: dict[str, Any] = {
         "angles": angles,
@@ -106,6 +108,7 @@ def _score_angle(
     dataset: CocoDataset,
     image_ids: list[int],
     run: RunFolder,
+    scorer: str,
 ) -> dict[str, Any]:
     masks, boxes = [], []
     for image_id, turn in found:
@@ -117,13 +120,14 @@ def _score_angle(
                 bbox, score = turn["boxes_xywh"][place], turn["box_scores"][place]
                 boxes.append({**shared, "bbox": bbox, "score": score})
     run.write_json(f"{name}.json", masks)
-    scores: dict[str, Any] = dict(average_precision(dataset.content, masks, image_ids, "segm"))
+    scores: dict[str, Any] = {}
+    scores.update(average_precision(dataset.content, masks, image_ids, "segm", scorer))
     by_truth = all("ious" in turn for _, turn in found)
     scores["mIoU"] = mean([iou for _, turn in found for iou in turn["ious"]]) if by_truth else None
     scores["bbox"] = None
     if not by_truth:
         run.write_json(f"{name}_boxes.json", boxes)
-        scores["bbox"] = average_precision(dataset.content, boxes, image_ids, "bbox")
+        scores["bbox"] = average_precision(dataset.content, boxes, image_ids, "bbox", scorer)
     return scores
 
 

@@ -16,6 +16,7 @@ from segment_anything.modeling import Sam
 from samrot import weights
 from samrot.errors import InputError, check_choice
 from samrot.segmenters.base import BatchEncoder, Encoding, Segmentation, Segmenter
+from samrot.segmenters.fast_encoder import EncoderSettings
 from samrot.segmenters.filled_box import FilledBoxSegmenter
 from samrot.segmenters.grabcut import GrabCutSegmenter
 from samrot.segmenters.lora import merge_lora
@@ -27,6 +28,7 @@ from samrot.segmenters.transformers_sam import load_transformers
 __all__ = [
     "SEGMENTERS",
     "BatchEncoder",
+    "EncoderSettings",
     "Encoding",
     "Prompts",
     "SamSegmenter",
@@ -88,19 +90,32 @@ SEGMENTERS: dict[str, Callable[[str | Path | None, str], Segmenter]] = {
 
 
 def load_segmenter(
-    name: str = "sam_mini", *, checkpoint: str | Path | None = None, device: str = "cpu"
+    name: str = "sam_mini",
+    *,
+    checkpoint: str | Path | None = None,
+    device: str = "cpu",
+    encoder: EncoderSettings | None = None,
 ) -> Segmenter:
     """A segmenter, ready for inference.
 
     Args:
         name: ``sam_mini`` (bundled), ``sam_vit_b``, ``sam_vit_l``, ``sam_vit_h``,
-            ``grabcut`` or ``box``.
-        checkpoint: weight file; None takes the bundled one, or the official one from the weights
-            folder (``weights/README.md``).
+            ``transformers``, ``grabcut`` or ``box``.
+        checkpoint: weight file, for transformers a folder or hub id; None takes the bundled one,
+            or the official one from the weights folder (``weights/README.md``).
         device: ``cpu``, ``cuda``, ...
+        encoder: a faster image encoder, for the ``segment_anything`` models.
 
     Raises:
-        InputError: if the name is unknown, or the file missing, damaged or of another architecture.
+        InputError: if the name is unknown, or the file missing, damaged or of another architecture;
+            or if the encoder settings do not fit the segmenter.
     """
     check_choice("segmenter", name, SEGMENTERS)
-    return SEGMENTERS[name](checkpoint, device)
+    segmenter = SEGMENTERS[name](checkpoint, device)
+    if encoder is None or encoder == EncoderSettings():
+        return segmenter
+    if not isinstance(segmenter, SamSegmenter):
+        raise InputError(
+            f"encoder settings are given, but {name} is no segment_anything model; leave them out"
+        )
+    return SamSegmenter(segmenter.sam, segmenter.name, encoder=encoder)

@@ -15,6 +15,7 @@ from torch import Tensor
 from samrot import weights
 from samrot.errors import InputError, MissingFileError
 from samrot.segmenters.base import Encoding, Segmentation
+from samrot.segmenters.fast_encoder import EncoderSettings, FastEncoder
 from samrot.segmenters.prompts import Prompts
 
 
@@ -24,12 +25,18 @@ class SamSegmenter:
     Args:
         sam: the model; used as it is, on the device it is on.
         name: for records.
+        encoder: how the image encoder computes; the default is exactly segment-anything's way.
     """
 
     predicts_scores = True
 
-    def __init__(self, sam: Sam, name: str = "sam") -> None:
+    def __init__(
+        self, sam: Sam, name: str = "sam", *, encoder: EncoderSettings | None = None
+    ) -> None:
         self.sam = sam
+        self.image_encoder = sam.image_encoder
+        if encoder is not None and encoder != EncoderSettings():
+            self.image_encoder = FastEncoder(sam.image_encoder, encoder)
         self.name = name
         self.transform = ResizeLongestSide(sam.image_encoder.img_size)
 
@@ -78,7 +85,7 @@ class SamSegmenter:
         self, images: list[Tensor], sizes_hw: list[tuple[int, int]]
     ) -> list[Encoding]:
         squares = torch.stack([self.sam.preprocess(image.contiguous()) for image in images])
-        features = self.sam.image_encoder(squares).split(1)
+        features = self.image_encoder(squares).split(1)
         return [Encoding(size, part) for size, part in zip(sizes_hw, features, strict=True)]
 
     @torch.no_grad()
