@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -170,11 +171,17 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         left = [image_id for image_id in image_ids if image_id not in done]
         share = left[fabric.global_rank :: fabric.world_size]
         _run_photos(run, photo_runner, share, fabric.global_rank, len(done))
+        del photo_runner, segmenter, canonicalizer  # scoring needs the memory
         fabric.barrier()
         if fabric.is_global_zero:
             seconds = time.perf_counter()
             summary = summarise(
-                read_records(run, image_ids), dataset, image_ids, source.description, settings, run
+                partial(read_records, run, image_ids),
+                dataset,
+                image_ids,
+                source.description,
+                settings,
+                run,
             )
             summary["seconds"]["score"] = round(time.perf_counter() - seconds, 3)
             run.write_text("summary.md", summary_table(summary))

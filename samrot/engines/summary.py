@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from samrot.data.coco import CocoDataset
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from samrot.engines.evaluate import EvaluateSettings
 
 
+Records = Callable[[], Iterator[dict[str, Any]]]
+
+
 def summarise(
-    records: Iterable[dict[str, Any]],
+    read_records: Records,
     dataset: CocoDataset,
     image_ids: list[int],
     prompts: str,
@@ -25,11 +28,22 @@ def summarise(
 ) -> dict[str, Any]:
     """Score a finished run and write its COCO-results files.
 
+    Args:
+        read_records: reads the photos' records from disk, one at a time and from the start at each
+            call: what is not needed for the number at hand is never kept.
+        dataset: that was run.
+        image_ids: of the photos that were run.
+        prompts: where they came from.
+        settings: of the run.
+        run: where it is written.
+
     Returns:
         The content of ``summary.json``; what is undefined is None.
     """
-    # Ascending image ids, and instances in annotation order: AP depends on order where scores tie.
-    ordered = sorted(records, key=lambda record: record["image_id"])
+    seconds = {"canonicalize": 0.0, "encode": 0.0, "decode": 0.0}
+    for record in read_records():
+        for stage in seconds:
+            seconds[stage] += record["seconds"][stage]
     summary: dict[str, Any] = {
         "dataset": _describe(dataset, image_ids),
         "prompts": prompts,
@@ -39,13 +53,10 @@ def summarise(
         "refinement": settings.segmenter.refine,
         "score": settings.score,
         "methods": {
-            method: _summarise_method(method, ordered, dataset, image_ids, settings, run)
+            method: _summarise_method(method, read_records, dataset, image_ids, settings, run)
             for method in settings.methods
         },
-        "seconds": {
-            stage: round(sum(record["seconds"][stage] for record in ordered), 3)
-            for stage in ("canonicalize", "encode", "decode")
-        },
+        "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
     }
     plain = summary["methods"].get("none", {}).get("angles", {}).get("0") or {}
     for result in summary["methods"].values():
@@ -69,7 +80,7 @@ def _describe(dataset: CocoDataset, image_ids: list[int]) -> dict[str, int]:
 
 def _summarise_method(
     method: str,
-    records: list[dict[str, Any]],
+    read_records: Records,
     dataset: CocoDataset,
     image_ids: list[int],
     settings: EvaluateSettings,
@@ -77,7 +88,11 @@ def _summarise_method(
 ) -> dict[str, Any]:
     angles: dict[str, dict[str, Any]] = {}
     for angle in settings.angles:
-        found = [(record["image_id"], record["methods"][method][str(angle)]) for record in records]
+        found = [
+            (record["image_id"], record["methods"][method][str(angle)]) for record in read_records()
+        ]
+        # Instances are in annotation order: AP depends on the order where scores tie.
+        found.sort(key=lambda pair: pair[0])
         angles[str(angle)] = _score_angle(
             f"{method}_{angle:03d}", found, dataset, image_ids, run, settings.scorer
         )
@@ -89,11 +104,11 @@ def _summarise_method(
             "mIoU": mean([scores.get("mIoU") for scores in every]),
             "bbox_AP": mean([(scores.get("bbox") or {}).get("AP") for scores in every]),
         },
-        "equivariance": _equivariance(method, records, dataset, settings),
+        "equivariance": _equivariance(method, read_records, dataset, settings),
     }
     if method == "canonical":
         confusion = [[0] * C4.order for _ in range(C4.order)]
-        for record in records:
+        for record in read_records():
             for angle, found_at in record["methods"][method].items():
                 confusion[int(angle) // 90][found_at["pose"]] += 1
         correct = sum(confusion[k][k] for k in range(C4.order))
@@ -132,13 +147,13 @@ def _score_angle(
 
 
 def _equivariance(
-    method: str, records: list[dict[str, Any]], dataset: CocoDataset, settings: EvaluateSettings
+    method: str, read_records: Records, dataset: CocoDataset, settings: EvaluateSettings
 ) -> dict[str, float | None]:
     unknown: dict[str, float | None] = {"identical_masks": None, "mean_iou": None}
     if set(settings.angles) != {0, 90, 180, 270}:
         return unknown
     by_angle: list[list[RLE]] = [[], [], [], []]
-    for record in records:
+    for record in read_records():
         size = list(dataset.size_hw(record["image_id"]))
         turns = [record["methods"][method][str(angle)] for angle in (0, 90, 180, 270)]
         if turns[0]["instance_ids"] is None:
