@@ -199,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"{error.strerror or error}: {error.filename or 'input or output failed'}")
     except KeyboardInterrupt:
-        print("samrot: interrupted; the same command continues", file=sys.stderr)
+        print("samrot: interrupted; run the same command again", file=sys.stderr)
         return 130
 
 

@@ -11,10 +11,12 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.amg import mask_to_rle_pytorch, rle_to_mask
 from torch import from_numpy
 
-from samrot.canonicalizers import Canonicalizer, load_canonicalizer
+from samrot.canonicalizers import Canonicalizer, as_canonicalizer
 from samrot.canonicalizers.base import check_image
 from samrot.errors import InputError
 from samrot.geometry import actions
+from samrot.pipeline import checked_pose
+from samrot.predictor import RobustPredictor
 from samrot.segmenters import SamSegmenter
 
 
@@ -38,24 +40,32 @@ class RobustMaskGenerator:
         canonicalizer: Canonicalizer | str | Path | None = "c4",
         **kwargs: Any,
     ) -> None:
-        sam = model.sam if isinstance(model, SamSegmenter) else model
-        if not isinstance(sam, Sam):
+        segmenter = SamSegmenter(model) if isinstance(model, Sam) else model
+        if not isinstance(segmenter, SamSegmenter):
             raise InputError(
                 f"model is a {type(model).__name__}; expected a segment_anything Sam model, or "
                 "samrot.load_segmenter of sam_mini or sam_vit_b, _l, _h"
             )
         try:
-            self.generator = SamAutomaticMaskGenerator(sam, *args, **kwargs)
-        except (AssertionError, TypeError) as error:
+            self.generator = SamAutomaticMaskGenerator(segmenter.sam, *args, **kwargs)
+        except (AssertionError, TypeError, ValueError, ZeroDivisionError) as error:
             raise InputError(
                 f"{error}; the arguments are those of SamAutomaticMaskGenerator"
             ) from error
-        if isinstance(canonicalizer, str | Path):
-            canonicalizer = load_canonicalizer(canonicalizer, device=str(sam.device))
-        self.canonicalizer = canonicalizer
+        if self.generator.points_per_batch < 1:
+            raise InputError(
+                f"points_per_batch is {self.generator.points_per_batch}; expected at least 1"
+            )
+        # The plain predictor behind samrot's code, which checks images and bounds memory.
+        self.generator.predictor = RobustPredictor(segmenter, None)
+        self.canonicalizer = as_canonicalizer(canonicalizer, str(segmenter.device))
 
-    def generate(self, image: np.ndarray) -> list[dict[str, Any]]:
-        """Segment everything in an image, (H, W, 3) uint8 RGB.
+    def generate(self, image: np.ndarray, *, pose: int | None = None) -> list[dict[str, Any]]:
+        """Segment everything in an image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            pose: the image's pose if it is known, 0..3; None predicts it.
 
         Returns:
             Records as of ``SamAutomaticMaskGenerator.generate``, in the frame of the image.
@@ -64,7 +74,9 @@ class RobustMaskGenerator:
             InputError: if the image is not of that layout.
         """
         check_image(image)
-        pose = 0 if self.canonicalizer is None else self.canonicalizer.pose(image)
+        if pose is None:
+            pose = 0 if self.canonicalizer is None else self.canonicalizer.pose(image)
+        pose = checked_pose(pose)
         canonical = actions.rotate_image(image, -pose)
         size_hw = (canonical.shape[0], canonical.shape[1])
         return [turn_record(r, pose, size_hw) for r in self.generator.generate(canonical)]
@@ -84,6 +96,8 @@ def turn_record(record: dict[str, Any], k: int, size_hw: tuple[int, int]) -> dic
     # The generator's boxes end at the index of their last pixel.
     corners = actions.rotate_pixels(np.array([[x, y], [x + width, y + height]]), k, size_hw)
     (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+    if record["area"] == 0:
+        left = top = right = bottom = 0  # as the generator has it
     x, y, width, height = record["crop_box"]
     crop_xyxy = actions.rotate_boxes(np.array([x, y, x + width, y + height]), k, size_hw)
     crop = [int(edge) for edge in crop_xyxy]

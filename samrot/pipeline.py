@@ -1,7 +1,8 @@
-"""The pipeline: canonicalize, segment, undo. The one place where frames change."""
+"""The pipeline: canonicalize, segment, undo. The one place where prompts change frames."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from samrot.canonicalizers import Canonicalizer, load_canonicalizer
-from samrot.errors import InputError, check_choice
+from samrot.canonicalizers import Canonicalizer, as_canonicalizer
+from samrot.errors import InputError
 from samrot.geometry.frames import CanonicalFrame
 from samrot.geometry.groups import C4
 from samrot.segmenters import (
@@ -59,12 +60,15 @@ class Pipeline:
     ) -> None:
         if prompts_per_batch < 1:
             raise InputError(f"prompts_per_batch is {prompts_per_batch}; expected at least 1")
+        if not isinstance(segmenter, Sam) and not hasattr(segmenter, "decode"):
+            raise InputError(
+                f"segmenter is a {type(segmenter).__name__}; expected what samrot.load_segmenter "
+                "returns, or a segment_anything Sam model"
+            )
         self.segmenter: Segmenter = (
             SamSegmenter(segmenter) if isinstance(segmenter, Sam) else segmenter
         )
-        if isinstance(canonicalizer, str | Path):
-            canonicalizer = load_canonicalizer(canonicalizer, device=str(self.segmenter.device))
-        self.canonicalizer = canonicalizer
+        self.canonicalizer = as_canonicalizer(canonicalizer, str(self.segmenter.device))
         self.prompts_per_batch = prompts_per_batch
 
     def look_at(
@@ -81,9 +85,8 @@ class Pipeline:
         if pose is None and self.canonicalizer is not None:
             prediction = self.canonicalizer.predict(image)
             return CanonicalFrame(prediction.pose, size_hw, snapped), prediction.probabilities
-        pose = 0 if pose is None else pose
-        check_choice("pose", pose, range(C4.order))
-        return CanonicalFrame(int(pose), size_hw, snapped), np.eye(C4.order)[pose]
+        pose = 0 if pose is None else checked_pose(pose)
+        return CanonicalFrame(pose, size_hw, snapped), np.eye(C4.order)[pose]
 
     def encode(self, images: Sequence[np.ndarray], pose: int | None = None) -> list[CanonicalImage]:
         """Canonicalize and encode images, each (H, W, 3) uint8 RGB; together, if that pays."""
@@ -115,7 +118,7 @@ class Pipeline:
         """
         frame = image.frame
         boxes, points, masks = prompts.boxes_xyxy, prompts.point_coords, prompts.mask_inputs
-        if frame.pose != 0 or frame.snapped:
+        if frame.snapped:  # else the pose is 0, and prompts pass untouched
             boxes = None if boxes is None else frame.canonical_boxes(boxes)
             points = None if points is None else frame.canonical_points(points)
             masks = None if masks is None else frame.canonical_planes(masks)
@@ -132,10 +135,9 @@ class Pipeline:
                     return_logits=return_logits,
                 )
             except RuntimeError as error:
-                if step == 1 or not _out_of_memory(error):
+                step = min(step, total - start) // 2
+                if step < 1 or not _out_of_memory(error):
                     raise
-                step //= 2
-                self.prompts_per_batch = step
                 continue
             turned = (
                 frame.user_planes(found.masks),
@@ -147,6 +149,21 @@ class Pipeline:
                 destination[start : start + step] = part
             start += step
         return Segmentation(*whole)
+
+
+def checked_pose(pose: object) -> int:
+    """A pose as an int.
+
+    Raises:
+        InputError: if it is none.
+    """
+    try:
+        index = -1 if isinstance(pose, bool) else operator.index(pose)  # type: ignore[arg-type]
+    except TypeError:
+        index = -1
+    if index not in range(C4.order):
+        raise InputError(f"pose is {pose!r}; expected one of: 0, 1, 2, 3")
+    return index
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

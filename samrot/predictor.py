@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -91,13 +92,23 @@ class RobustPredictor:
         """
         sam = self._sam("set_torch_image")
         side = sam.transform.target_length
+        if not isinstance(transformed_image, Tensor):
+            raise InputError(
+                f"transformed_image is a {type(transformed_image).__name__}; expected a tensor"
+            )
         shape = tuple(transformed_image.shape)
         if len(shape) != 4 or shape[:2] != (1, 3) or max(shape[2:]) != side:
             raise InputError(
                 f"transformed_image has shape {shape}; expected (1, 3, H, W) with the longer side "
                 f"{side}: resize by predictor.transform.apply_image"
             )
-        size_hw = (int(original_image_size[0]), int(original_image_size[1]))
+        try:
+            height, width = original_image_size
+            size_hw = (operator.index(height), operator.index(width))
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"original_image_size is {original_image_size!r}; expected (height, width)"
+            ) from error
         if min(size_hw) < 1 or sam.transform.get_preprocess_shape(*size_hw, side) != shape[2:]:
             raise InputError(
                 f"original_image_size is {size_hw}, but transformed_image is {shape[2:]}; "
@@ -144,7 +155,9 @@ class RobustPredictor:
         boxes = mask_inputs = None
         points, labels = _checked_points(point_coords, point_labels, (-1, 2))
         if box is not None:
-            boxes = checked_array("box", np.reshape(np.asarray(box), -1), (4,))[None]
+            # SamPredictor takes (1, 4) too.
+            one = box[0] if isinstance(box, list | np.ndarray) and len(box) == 1 else box
+            boxes = checked_array("box", one, (4,))[None]
         if mask_input is not None:
             logits = checked_array("mask_input", mask_input, (1, -1, -1)).astype(np.float32)
             mask_inputs = torch.from_numpy(logits)[None]
@@ -225,8 +238,14 @@ class RobustPredictor:
             For each image masks (N, C, H, W), scores (N, C), low-resolution logits (N, C, h, w).
 
         Raises:
-            InputError: if anything is off, before any work.
+            InputError: if an argument is off, before any work; or if a photo cannot be encoded.
         """
+        try:
+            images, boxes = list(images), list(boxes)
+        except TypeError as error:
+            raise InputError(
+                f"images or boxes is no list ({error}); expected one of each"
+            ) from error
         if len(images) != len(boxes):
             raise InputError(
                 f"images are {len(images)} and boxes {len(boxes)}; expected boxes for each image, "
@@ -237,9 +256,10 @@ class RobustPredictor:
         all_prompts = []
         for image, listed in zip(images, boxes, strict=True):
             check_image(image)
-            array = np.asarray(listed)
             checked = checked_array(
-                "boxes", array.reshape(-1, 4) if not array.size else array, (-1, 4)
+                "boxes",
+                np.zeros((0, 4)) if isinstance(listed, list) and not listed else listed,
+                (-1, 4),
             )
             all_prompts.append(Prompts(boxes_xyxy=checked))
             check_prompts(all_prompts[-1], (image.shape[0], image.shape[1]))
@@ -288,7 +308,9 @@ class RobustPredictor:
         Raises:
             NoImageError: before ``set_image``.
         """
-        features: Tensor = self._require_image().encoding.features
+        features = self._require_image().encoding.features
+        if not isinstance(features, Tensor):
+            raise InputError(f"{self.segmenter.name} has no image embedding of a single tensor")
         return features
 
     @property

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from samrot.canonicalizers import Canonicalizer, load_canonicalizer
+from samrot.canonicalizers import Canonicalizer, as_canonicalizer
 from samrot.canonicalizers.base import check_image
 from samrot.errors import InputError
 from samrot.geometry import actions
@@ -27,11 +27,9 @@ def canonicalized(detector: Detector, canonicalizer: Canonicalizer | str | Path 
     Returns:
         Again such a callable.
     """
-    judge = (
-        load_canonicalizer(canonicalizer)
-        if isinstance(canonicalizer, str | Path)
-        else canonicalizer
-    )
+    judge = as_canonicalizer(canonicalizer, "cpu")
+    if judge is None:
+        raise InputError("canonicalizer is None; expected one, or use the detector as it is")
 
     def detect(image: np.ndarray) -> Detections:
         check_image(image)

@@ -44,7 +44,11 @@ class Detections:
         if not np.isfinite(boxes_xyxy).all() or not np.isfinite(scores).all():
             raise InputError("boxes_xyxy or scores holds NaN or infinity; expected finite numbers")
         if self.masks is not None:
-            masks = np.asarray(self.masks, dtype=bool)
+            masks = np.asarray(self.masks)
+            if masks.dtype != bool:
+                raise InputError(
+                    f"masks has dtype {masks.dtype}; expected bool: compare to your threshold"
+                )
             if masks.ndim != 3 or len(masks) != len(boxes_xyxy):
                 raise InputError(
                     f"masks has shape {masks.shape}; expected ({len(boxes_xyxy)}, H, W)"

@@ -14,6 +14,7 @@ LAYERS = {
     "errors": 0,
     "types": 0,
     "files": 0,
+    "devices": 0,
     "geometry": 1,
     "layers": 2,
     "canonicalizers": 3,

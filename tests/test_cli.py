@@ -104,7 +104,7 @@ def test_interrupt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
 
     monkeypatch.setattr("samrot.engines.doctor.report", interrupted)
     code, _, err = run(capsys, "doctor")
-    assert (code, err) == (130, "samrot: interrupted; the same command continues\n")
+    assert (code, err) == (130, "samrot: interrupted; run the same command again\n")
 
 
 def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

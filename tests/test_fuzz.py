@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import samrot
+from samrot.data.object_prompts import read_prompts
 from samrot.geometry import actions
 from tests.conftest import ThresholdSegmenter, random_photo
 
@@ -109,10 +110,47 @@ def test_boxes_on_the_grid_commute_to_the_bit(
     assert np.array_equal(turned[1], upright[1])
 
 
-@given(images=st.lists(JUNK, max_size=2), boxes=st.lists(JUNK, max_size=2))
+PHOTOS = st.tuples(st.integers(1, 9), st.integers(1, 9)).map(lambda hw: random_photo(3, *hw))
+BOXES = hnp.arrays(float, st.tuples(st.integers(0, 3), st.just(4)), elements=NUMBERS)
+
+
+@given(
+    images=st.lists(st.one_of(PHOTOS, PHOTOS, JUNK), max_size=2),
+    boxes=st.lists(st.one_of(BOXES, BOXES, JUNK), max_size=2),
+)
 @SLOW
 def test_batches(images: Any, boxes: Any, predictor: samrot.RobustPredictor) -> None:
-    outcome(lambda: predictor.predict_batch(images, boxes))
+    found = outcome(lambda: predictor.predict_batch(images, boxes))
+    if found is not None:
+        assert len(found) == len(images) == len(boxes)
+        for image, listed, (masks, scores, _) in zip(images, boxes, found, strict=True):
+            assert masks.shape == (len(listed), 1, *image.shape[:2])
+            assert np.isfinite(scores).all()
+
+
+@given(
+    coords=st.one_of(JUNK, hnp.arrays(float, (2, 1, 2), elements=NUMBERS).map(torch.as_tensor)),
+    labels=st.one_of(JUNK, hnp.arrays(int, (2, 1), elements=st.integers(-2, 3))),
+    boxes=st.one_of(JUNK, BOXES.map(torch.as_tensor)),
+)
+@SLOW
+def test_torch_prompts(
+    coords: Any, labels: Any, boxes: Any, predictor: samrot.RobustPredictor
+) -> None:
+    predictor.set_image(random_photo(1, 30, 40))
+    found = outcome(lambda: predictor.predict_torch(coords, labels, boxes, None, False))
+    if found is not None:
+        masks, scores, _ = found
+        assert masks.shape[1:] == (1, 30, 40)
+        assert torch.isfinite(scores).all()
+
+
+@given(text=st.text(max_size=40), suffix=st.sampled_from([".csv", ".json"]))
+@SLOW
+def test_prompt_files(text: str, suffix: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("prompts") / f"p{suffix}"
+    path.write_text(text, encoding="utf-8", errors="replace")
+    outcome(lambda: read_prompts(path))
 
 
 @given(
@@ -127,5 +165,5 @@ def test_torch_images(
     predictor.set_image(random_photo(0, 4, 5))
     pixels = torch.full(shape, 7.0)
     pixels[..., -1] = value
-    outcome(lambda: predictor.set_torch_image(pixels, size))
-    assert predictor.original_size in {(4, 5), size}
+    done = outcome(lambda: [predictor.set_torch_image(pixels, size)])
+    assert predictor.original_size == ((4, 5) if done is None else size)

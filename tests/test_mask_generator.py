@@ -12,6 +12,7 @@ from segment_anything.utils.amg import rle_to_mask
 
 import samrot
 from samrot.geometry import actions
+from samrot.segmenters import EncoderSettings
 from tests.segmenters.test_contract import disc_photo
 
 OPTIONS = {"points_per_side": 3, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
@@ -62,11 +63,21 @@ def test_records_turn_with_the_photo(options: dict[str, Any]) -> None:
             assert got["point_coords"] == point.tolist()
 
 
+def test_it_uses_the_faster_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = EncoderSettings(dtype="bfloat16")
+    segmenter = samrot.load_segmenter(encoder=encoder)
+    monkeypatch.setattr(segmenter.sam.image_encoder, "forward", None)  # type: ignore[attr-defined]
+    generator = samrot.RobustMaskGenerator(segmenter, **OPTIONS)  # type: ignore[arg-type]
+    assert generator.generate(disc_photo(), pose=0)
+
+
 def test_bad_arguments() -> None:
     sam = samrot.load_segmenter().sam  # type: ignore[attr-defined]
     for model, options, message in (
         (samrot.load_segmenter("box"), {}, "model is a FilledBoxSegmenter; expected a segment_any"),
         (sam, {"output_mode": "png"}, "Unknown output_mode png"),
+        (sam, {"points_per_side": 0}, "the arguments are those of"),
+        (sam, {"points_per_batch": 0}, "points_per_batch is 0"),
         (sam, {"points": 3}, "unexpected keyword argument 'points'; the arguments are those of"),
     ):
         with pytest.raises(samrot.InputError, match=message):

@@ -129,6 +129,19 @@ def test_errors_leave_the_state_alone(sam_mini: object) -> None:
         ),
         (lambda: predictor.predict(np.zeros((1, 2)), np.array([2])), "point label 2 is unknown"),
         (lambda: predictor.predict(box=["a"] * 4), "box is no array of numbers"),
+        (lambda: predictor.predict(box=[[1, 2], [3]]), "box is no array of numbers"),
+        (lambda: predictor.predict(box=np.full(4, 1e300)), "numbers beyond 1e"),
+        (lambda: predictor.predict(box=np.ones(4) * 1j), "complex numbers"),
+        (lambda: predictor.predict(np.zeros((0, 2)), np.zeros(0)), "point_coords holds no point"),
+        (lambda: predictor.set_image(image, pose=True), "pose is True"),
+        (lambda: predictor.set_image(image, pose=1.0), "pose is 1.0"),  # type: ignore[arg-type]
+        (lambda: predictor.set_torch_image(image, (20, 30)), "is a ndarray; expected a tensor"),
+        (
+            lambda: predictor.set_torch_image(torch.zeros(1, 3, 512, 512), (60,)),
+            r"original_image_size is \(60,\); expected",
+        ),
+        (lambda: predictor.predict_batch(None, None), "images or boxes is no list"),
+        (lambda: RobustPredictor("sam_mini"), "segmenter is a str; expected what"),
         (
             lambda: predictor.predict_torch(
                 None, None, torch.zeros(2, 4), torch.zeros(1, 1, 256, 256)
@@ -327,6 +340,9 @@ def test_what_needs_a_sam_says_so(threshold_segmenter: ThresholdSegmenter) -> No
     ):
         with pytest.raises(samrot.InputError, match="needs a segment_anything model, but"):
             call()
+    predictor.set_image(random_photo(0, 9, 12))
+    with pytest.raises(samrot.InputError, match="threshold has no image embedding"):
+        predictor.get_image_embedding()
     images = [random_photo(0, 9, 12), random_photo(1, 12, 9)]
     found = predictor.predict_batch(images, [np.array([[0, 0, 9, 9]])] * 2)
     assert [masks.shape for masks, _, _ in found] == [(1, 1, 9, 12), (1, 1, 12, 9)]
@@ -363,7 +379,7 @@ def test_masks_of_a_detector_are_turned_back() -> None:
     for k in range(4):
         found = samrot.canonicalized(bright)(actions.rotate_image(image, k))
         assert np.array_equal(found.masks[0], actions.rotate_image(expected, k))  # type: ignore[index]
-    small = samrot.Detections(np.zeros((1, 4)), np.ones(1), np.ones(1), np.ones((1, 2, 2)))
+    small = samrot.Detections(np.zeros((1, 4)), np.ones(1), np.ones(1), np.ones((1, 2, 2), bool))
     with pytest.raises(samrot.InputError, match="returned masks of"):
         samrot.canonicalized(lambda image: small)(image)
 
@@ -381,6 +397,8 @@ def test_detections_are_checked() -> None:
     with pytest.raises(samrot.InputError, match=r"expected \(1,\) for 1 boxes"):
         samrot.Detections(np.zeros((1, 4)), np.zeros(2), np.zeros(1))
     with pytest.raises(samrot.InputError, match=r"masks has shape \(2, 3, 3\); expected \(1, "):
-        samrot.Detections(np.zeros((1, 4)), np.zeros(1), np.zeros(1), np.zeros((2, 3, 3)))
+        samrot.Detections(np.zeros((1, 4)), np.zeros(1), np.zeros(1), np.zeros((2, 3, 3), bool))
+    with pytest.raises(samrot.InputError, match="masks has dtype float64; expected bool"):
+        samrot.Detections(np.zeros((1, 4)), np.zeros(1), np.zeros(1), np.zeros((1, 3, 3)))
     with pytest.raises(samrot.InputError, match="NaN or infinity"):
         samrot.Detections(np.full((1, 4), np.nan), np.zeros(1), np.zeros(1))

@@ -1,6 +1,6 @@
 """Train canonicalizers with several values of a setting and several seeds, and compare them.
 
-python tools/compare.py OUT --vary beta=0.01,0.1,1,10 --seeds 0 1 2 --val-images FOLDER \
+python tools/compare.py OUT --vary beta 0.01 0.1 1 10 --seeds 0 1 2 --val-images FOLDER \
     --val-annotations JSON [--plain RUN] -- --config configs/task_prior.yaml \
     --data.images '[FOLDER]' --data.annotations JSON
 
@@ -55,6 +55,13 @@ class PlainResults:
         self.results = [
             json.loads((run / f"none_{90 * k:03d}.json").read_text()) for k in range(C4.order)
         ]
+        seen = {result["image_id"] for results in self.results for result in results}
+        prompted = {i for i in dataset.image_ids if dataset.instances(i)}
+        if seen != prompted:
+            raise SystemExit(
+                f"{run} has results for {len(seen)} photos, but {len(prompted)} have instances; "
+                "expected an evaluation of the same photos, without limit"
+            )
         self.upright_ap = self.ap({str(dataset.image_path(i)): 0 for i in dataset.image_ids})
 
     def ap(self, predicted: Mapping[str, int]) -> float:
@@ -71,7 +78,9 @@ class PlainResults:
         ]
         chosen.sort(key=lambda result: result["image_id"])
         score = average_precision(self.dataset.content, chosen, self.dataset.image_ids, "segm")
-        return float(score["AP"] or 0.0)
+        if score["AP"] is None:
+            raise SystemExit("the annotations hold nothing to score; compare without --plain")
+        return score["AP"]
 
 
 def samrot(*arguments: str) -> None:
@@ -114,19 +123,19 @@ def main() -> None:
     """Train, diagnose, and write the table and the plot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--vary", required=True, help="SETTING=VALUE,VALUE...")
+    parser.add_argument("--vary", required=True, nargs="+", help="SETTING VALUE [VALUE ...]")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--val-images", type=Path, required=True)
     parser.add_argument("--val-annotations", type=Path, required=True)
     parser.add_argument("--plain", type=Path)
     parser.add_argument("options", nargs="+", help="of samrot train, after --")
     arguments = parser.parse_args()
-    setting, _, listed = arguments.vary.partition("=")
+    setting, *values = arguments.vary
     plain = arguments.plain and PlainResults(
         arguments.plain, CocoDataset.load(arguments.val_images, arguments.val_annotations)
     )
     reports: dict[str, list[dict[str, Any]]] = {}
-    for value in listed.split(","):
+    for value in values:
         reports[value] = []
         for seed in arguments.seeds:
             folder = arguments.out / f"{setting}_{label(value)}" / f"seed_{seed}"

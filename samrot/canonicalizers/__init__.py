@@ -18,6 +18,7 @@ from samrot.canonicalizers.c4_networks import GCNN, GWRN
 from samrot.canonicalizers.escnn_wrn import EscnnWRN, PlainWRN
 from samrot.canonicalizers.orbit_cnn import OrbitCNN, OrbitLite0
 from samrot.canonicalizers.thumbnail import Thumbnail
+from samrot.devices import check_device
 from samrot.errors import InputError, check_choice
 from samrot.layers.efficientnet_lite import fold_published_weights
 
@@ -27,6 +28,7 @@ __all__ = [
     "Canonicalizer",
     "PosePrediction",
     "Thumbnail",
+    "as_canonicalizer",
     "build_canonicalizer",
     "load_canonicalizer",
     "load_imagenet_weights",
@@ -112,6 +114,15 @@ def save_canonicalizer(
     weights.save(path, network.state_dict(), format_name=_FORMAT, header=header)
 
 
+def as_canonicalizer(
+    canonicalizer: Canonicalizer | str | Path | None, device: str
+) -> Canonicalizer | None:
+    """A canonicalizer that may be given as a name or path for ``load_canonicalizer``."""
+    if isinstance(canonicalizer, str | Path):
+        return load_canonicalizer(canonicalizer, device=device)
+    return canonicalizer
+
+
 def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canonicalizer:
     """A trained canonicalizer, ready for inference.
 
@@ -124,6 +135,7 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
     Raises:
         InputError: if the name is unknown, or the file is no such checkpoint or damaged.
     """
+    check_device(device)
     path, aspect_log_odds = Path(name), None
     if str(name) in BUNDLED:
         file_name, aspect_log_odds = BUNDLED[str(name)]

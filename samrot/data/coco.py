@@ -184,7 +184,7 @@ def read_json(path: str | Path, name: str) -> Any:
         raise MissingFileError(f"{name} {path} does not exist; expected a JSON file")
     try:
         return json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{name} {path} is not JSON ({error}); restore the file") from error
 
 

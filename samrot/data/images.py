@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from samrot.errors import InputError, MissingFileError
+from samrot.geometry.actions import rotate_image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _EXIF_ORIENTATION = 0x0112
@@ -70,7 +71,7 @@ def to_stored_frame(mask: np.ndarray, orientation: int) -> np.ndarray:
         orientation: EXIF orientation of the photo.
     """
     mirrored = np.fliplr(mask) if orientation in (2, 4, 5, 7) else mask
-    return np.ascontiguousarray(np.rot90(mirrored, _POSE_OF_ORIENTATION.get(orientation, 0)))
+    return rotate_image(mirrored, _POSE_OF_ORIENTATION.get(orientation, 0))
 
 
 @contextmanager
@@ -108,7 +109,9 @@ def list_images(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise MissingFileError(f"image folder {folder} does not exist; expected a folder of photos")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    paths = sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()
+    )
     if not paths:
         raise InputError(
             f"image folder {folder} holds no image; expected files ending in "

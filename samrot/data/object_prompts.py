@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +42,12 @@ class ObjectPrompt:
         for point in self.points:
             if len(point) != 2:
                 raise InputError(f"point {list(point)} has {len(point)} numbers; expected 2")
+        numbers = [*(self.box or ()), *(x for point in self.points for x in point)]
+        if not all(math.isfinite(number) for number in numbers):
+            raise InputError(f"an object has the coordinates {numbers}; expected finite numbers")
+        for label in self.labels:
+            if label not in (0, 1):
+                raise InputError(f"label {label} is unknown; expected 1 (in the object) or 0")
         if len(self.labels) != len(self.points):
             raise InputError(
                 f"labels are {len(self.labels)} for {len(self.points)} points; expected one each"
@@ -85,8 +93,8 @@ def read_prompts(path: str | Path) -> dict[str, list[ObjectPrompt]]:
         raise InputError(f"prompts {path} ends in {path.suffix!r}; expected .csv or .json")
     try:
         return readers[path.suffix.lower()](path)
-    except UnicodeDecodeError as error:
-        raise InputError(f"prompts {path} is not text ({error}); expected UTF-8") from error
+    except (UnicodeDecodeError, RecursionError, csv.Error) as error:
+        raise InputError(f"prompts {path} cannot be read ({error}); restore the file") from error
 
 
 def _read_csv(path: Path) -> dict[str, list[ObjectPrompt]]:
@@ -100,7 +108,13 @@ def _read_csv(path: Path) -> dict[str, list[ObjectPrompt]]:
                 "and some of x0, y0, x1, y1, x, y, label, object"
             )
         objects: dict[tuple[str, str], dict[str, list[Any]]] = {}
-        for number, row in enumerate(reader, start=2):
+        for row in reader:
+            number = reader.line_num
+            if None in row or not row["image"]:
+                raise InputError(
+                    f"prompts {path}, line {number}: expected an image and at most "
+                    f"{len(columns)} cells"
+                )
             key = (row["image"], row.get("object") or f"row {number}")
             parts = objects.setdefault(key, {"box": [], "points": [], "labels": []})
             try:
@@ -109,6 +123,8 @@ def _read_csv(path: Path) -> dict[str, list[ObjectPrompt]]:
                 if point := _numbers(row, ("x", "y")):
                     parts["points"].append(point)
                     parts["labels"].append(int(row.get("label") or 1))
+                elif row.get("label"):
+                    raise ValueError("a label without x and y")
             except ValueError as error:
                 raise InputError(f"prompts {path}, line {number}: {error}") from error
     found: dict[str, list[ObjectPrompt]] = {}
@@ -150,13 +166,19 @@ def _read_json(path: Path) -> dict[str, list[ObjectPrompt]]:
     return found
 
 
+def _floats(numbers: Any) -> tuple[float, ...]:
+    if isinstance(numbers, str) or any(isinstance(n, bool | str) for n in numbers):
+        raise TypeError(f"{numbers!r} is no list of numbers")
+    return tuple(float(n) for n in numbers)
+
+
 def _prompt(box: Any, points: Any, labels: Any, where: str) -> ObjectPrompt:
     try:
-        pairs = tuple(tuple(float(x) for x in point) for point in points or ())
+        pairs = tuple(_floats(point) for point in points or ())
         return ObjectPrompt(
-            None if box is None else tuple(float(edge) for edge in box),
+            None if box is None else _floats(box),
             pairs,
-            (1,) * len(pairs) if labels is None else tuple(int(label) for label in labels),
+            (1,) * len(pairs) if labels is None else tuple(operator.index(n) for n in labels),
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{where}: {error}") from error

@@ -44,8 +44,21 @@ class DataSettings:
 
 
 @dataclass(kw_only=True)
-class SegmenterSettings:
+class SegmenterChoice:
     """Which segmenter.
+
+    Args:
+        name: sam_mini, sam_vit_b, sam_vit_l or sam_vit_h.
+        checkpoint: weight file; None for the bundled or official one.
+    """
+
+    name: str = "sam_mini"
+    checkpoint: str | None = None
+
+
+@dataclass(kw_only=True)
+class SegmenterSettings(SegmenterChoice):
+    """Which segmenter, and how it is asked.
 
     Args:
         name: sam_mini, sam_vit_b, sam_vit_l, sam_vit_h, transformers, grabcut, box (fills the box)
@@ -56,8 +69,6 @@ class SegmenterSettings:
         refine: times that the low-resolution logits are fed back as mask input.
     """
 
-    name: str = "sam_mini"
-    checkpoint: str | None = None
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     multimask: bool = False
     refine: int = 0
@@ -120,11 +131,17 @@ class EvaluateSettings:
                 raise InputError(f"{name} is {values}; expected each once, and at least one")
         check_choice("score", self.score, SCORES)
         check_choice("scorer", self.scorer, SCORERS)
-        if self.segmenter.name == DETECTOR and self.prompts.source != DETECTOR:
-            raise InputError(
-                f"segmenter.name is {DETECTOR}, but prompts.source {self.prompts.source!r}; set it "
-                f"to {DETECTOR}, whose masks are scored"
-            )
+        if self.segmenter.name == DETECTOR:
+            if self.prompts.source != DETECTOR:
+                raise InputError(
+                    f"segmenter.name is {DETECTOR}, but prompts.source {self.prompts.source!r}; "
+                    f"set it to {DETECTOR}, whose masks are scored"
+                )
+            if self.segmenter != SegmenterSettings(name=DETECTOR) or self.score != "auto":
+                raise InputError(
+                    f"segmenter.name is {DETECTOR}, which takes no other segmenter setting and no "
+                    "score; leave them out"
+                )
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit is {self.limit}; expected a positive number of photos")
 

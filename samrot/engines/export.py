@@ -17,9 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from samrot.canonicalizers import load_canonicalizer
-from samrot.engines.evaluate import CanonicalizerChoice
+from samrot.engines.evaluate import CanonicalizerChoice, SegmenterChoice
 from samrot.engines.onnx_models import DecoderModel, EncoderModel, PoseModel
-from samrot.engines.segment import SegmenterChoice
 from samrot.errors import InputError
 from samrot.files import replacing
 from samrot.segmenters import SamSegmenter, load_segmenter
@@ -206,7 +205,10 @@ def _difference(path: Path, network: Network) -> float:
         found = session.run(None, {key: value.numpy() for key, value in inputs.items()})
         for want, got in zip(expected, found, strict=True):
             scale = max(1e-3, float(want.abs().max()))
-            worst = max(worst, float((want - torch.from_numpy(got)).abs().max()) / scale)
+            # NaN, which Python's max would pass over, stays.
+            worst = float(
+                np.maximum(worst, float((want - torch.from_numpy(got)).abs().max()) / scale)
+            )
     return worst
 
 
@@ -215,13 +217,19 @@ def _exportable() -> Iterator[None]:
     """Transformer layers as single operations, and no chatter."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    silenced = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"torch cannot export this ({reason}); use the versions of constraints.txt"
+        ) from error
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(silenced)
         torch.backends.mha.set_fastpath_enabled(fused)
 
 

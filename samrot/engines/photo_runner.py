@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from samrot.segmenters import Prompts, Segmentation
 from samrot.segmenters.memo import MemoSegmenter
 
 if TYPE_CHECKING:
-    from samrot.engines.evaluate import EvaluateSettings
+    from samrot.engines.evaluate import EvaluateSettings, SegmenterSettings
 
 
 class PhotoRunner:
@@ -97,16 +98,9 @@ class PhotoRunner:
                     "samrot.Detections(boxes_xyxy, scores, category_ids, masks)"
                 )
             return prompts.masks, np.ones(len(prompts.masks))
-        chosen = self.settings.segmenter
-        result = self.predictor.predict_prompts(
-            Prompts(boxes_xyxy=prompts.boxes_xyxy), multimask_output=chosen.multimask
+        best = best_masks(
+            self.predictor, Prompts(boxes_xyxy=prompts.boxes_xyxy), self.settings.segmenter
         )
-        for _ in range(chosen.refine):
-            best = _best(result)
-            result = self.predictor.predict_prompts(
-                Prompts(boxes_xyxy=prompts.boxes_xyxy, mask_inputs=best.low_res_logits)
-            )
-        best = _best(result)
         return best.masks[:, 0].cpu().numpy(), best.scores[:, 0].cpu().double().numpy()
 
     def _record(
@@ -119,7 +113,7 @@ class PhotoRunner:
         predicted_ious: np.ndarray,
     ) -> dict[str, Any]:
         """What was found, in the upright frame."""
-        rles = [encode_mask(np.rot90(mask, -turns)) for mask in masks]
+        rles = [encode_mask(actions.rotate_image(mask, -turns)) for mask in masks]
         record: dict[str, Any] = {
             "pose": pose,
             "masks": [rle["counts"] for rle in rles],
@@ -140,6 +134,17 @@ class PhotoRunner:
             record["boxes_xywh"] = upright_boxes.tolist()
             record["box_scores"] = prompts.scores.tolist()
         return record
+
+
+def best_masks(
+    predictor: RobustPredictor, prompts: Prompts, settings: SegmenterSettings
+) -> Segmentation:
+    """One mask for each prompt, as the settings say: of several candidates, refined, or at once."""
+    best = _best(predictor.predict_prompts(prompts, multimask_output=settings.multimask))
+    for _ in range(settings.refine):
+        refined = replace(prompts, mask_inputs=best.low_res_logits)
+        best = _best(predictor.predict_prompts(refined))
+    return best
 
 
 def _best(result: Segmentation) -> Segmentation:

@@ -14,34 +14,20 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from samrot.canonicalizers import load_canonicalizer
+from samrot.canonicalizers import PosePrediction, load_canonicalizer
 from samrot.data.images import exif_orientation, list_images, read_image, to_stored_frame
 from samrot.data.object_prompts import ObjectPrompt, prompts_from_numbers, read_prompts
-from samrot.engines.evaluate import CanonicalizerChoice
+from samrot.engines.evaluate import CanonicalizerChoice, SegmenterSettings
 from samrot.engines.overlays import draw_masks
+from samrot.engines.photo_runner import best_masks
 from samrot.errors import InputError, MissingFileError, check_choice
 from samrot.files import replacing
 from samrot.mask_generator import RobustMaskGenerator
 from samrot.predictor import RobustPredictor
 from samrot.scoring import encode_mask
-from samrot.segmenters import EncoderSettings, SamSegmenter, load_segmenter
+from samrot.segmenters import Prompts, SamSegmenter, check_prompts, load_segmenter
 
 FRAMES = ("displayed", "stored")
-
-
-@dataclass(kw_only=True)
-class SegmenterChoice:
-    """Which segmenter.
-
-    Args:
-        name: sam_mini, sam_vit_b, sam_vit_l, sam_vit_h, transformers, grabcut or box.
-        checkpoint: weight file, folder or hub id; None for the bundled or official one.
-        encoder: of a segment_anything model, faster.
-    """
-
-    name: str = "sam_mini"
-    checkpoint: str | None = None
-    encoder: EncoderSettings = field(default_factory=EncoderSettings)
 
 
 @dataclass(kw_only=True)
@@ -60,6 +46,10 @@ class EverythingSettings:
     stability_score_thresh: float = 0.95
     min_mask_region_area: int = 0
 
+    def __post_init__(self) -> None:
+        if self.points_per_side < 1:
+            raise InputError(f"grid.points_per_side is {self.points_per_side}; expected at least 1")
+
 
 @dataclass(kw_only=True)
 class SegmentSettings:
@@ -74,9 +64,8 @@ class SegmentSettings:
         everything: no prompts: segment all that is in the photo, from a grid of clicks.
         grid: of those clicks.
         out: folder; each photo gets one in it: mask_000.png and so on, masks.json, overlay.png.
-        segmenter: which segmenter.
+        segmenter: which segmenter, and how it is asked.
         canonicalizer: which canonicalizer.
-        multimask: decode three masks and keep the one of the highest predicted IoU.
         frame: displayed (EXIF orientation applied, as viewers show the photo) or stored, in which
             the masks are written; prompts are always in the displayed one.
         device: cpu, cuda, ...
@@ -90,9 +79,8 @@ class SegmentSettings:
     prompts: str | None = None
     everything: bool = False
     grid: EverythingSettings = field(default_factory=EverythingSettings)
-    segmenter: SegmenterChoice = field(default_factory=SegmenterChoice)
+    segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
     canonicalizer: CanonicalizerChoice = field(default_factory=CanonicalizerChoice)
-    multimask: bool = False
     frame: str = "displayed"
     device: str = "cpu"
 
@@ -108,6 +96,11 @@ class SegmentSettings:
             raise InputError(
                 f"{named} says what to segment; expected exactly one of --box X0 Y0 X1 Y1 (and "
                 "--point X Y), --prompts FILE, --everything true"
+            )
+        if self.everything and (self.segmenter.multimask or self.segmenter.refine):
+            raise InputError(
+                "segmenter.multimask and refine are for prompts, but everything is segmented; "
+                "leave them out"
             )
 
 
@@ -135,7 +128,8 @@ def segment(settings: SegmentSettings) -> tuple[int, dict[str, str]]:
     Raises:
         InputError: if the settings are off, before any photo is looked at.
     """
-    photos = find_photos(settings.images)
+    out = Path(settings.out)
+    photos = find_photos(settings.images, out)
     prompts = _prompts_by_photo(settings, photos)
     segmenter = load_segmenter(
         settings.segmenter.name,
@@ -154,25 +148,40 @@ def segment(settings: SegmentSettings) -> tuple[int, dict[str, str]]:
         )
     num_objects, failed = 0, {}
     for name, path in tqdm(photos.items(), desc="segment", unit="image"):
+        _forget(out / name)
         try:
             image = read_image(path)
-            predictor.set_image(image)
             if generator is None:
-                objects = _prompted(predictor, prompts.get(name, []), settings.multimask)
+                predictor.set_image(image)
+                pose = PosePrediction(predictor.pose, predictor.pose_probabilities)
+                objects = _prompted(predictor, prompts.get(name, []), settings.segmenter)
             else:
+                pose = canonicalizer.predict(image)
                 objects = [
                     FoundObject(record["segmentation"], record["predicted_iou"], None)
-                    for record in generator.generate(image)
+                    for record in generator.generate(image, pose=pose.pose)
                 ]
-            _write(Path(settings.out) / name, path, image, objects, predictor, settings.frame)
+            about = {
+                "image": str(path),
+                "frame": settings.frame,
+                "pose": pose.pose,
+                "pose_probabilities": pose.probabilities.tolist(),
+                "segmenter": segmenter.name,
+            }
+            orientation = exif_orientation(path) if settings.frame == "stored" else 1
+            _write(out / name, image, objects, about, orientation)
             num_objects += len(objects)
         except InputError as error:
             failed[str(path)] = str(error)
     return num_objects, failed
 
 
-def find_photos(sources: Sequence[str]) -> dict[str, Path]:
+def find_photos(sources: Sequence[str], out: Path) -> dict[str, Path]:
     """Image files by the names of their results: relative to the folder that was named.
+
+    Args:
+        sources: files, folders and patterns.
+        out: folder of the results.
 
     Raises:
         MissingFileError: if a file, folder or pattern matches nothing.
@@ -181,7 +190,15 @@ def find_photos(sources: Sequence[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for source in sources:
         if Path(source).is_dir():
-            named = [(str(path.relative_to(source)), path) for path in list_images(source)]
+            folder, results = Path(source).resolve(), out.resolve()
+            if folder == results:
+                raise InputError(
+                    f"out is {out}, the folder of the photos; choose another, or one in it"
+                )
+            paths = list_images(source)
+            if folder in results.parents:  # results of before are no photos
+                paths = [path for path in paths if results not in path.resolve().parents]
+            named = [(str(path.relative_to(source)), path) for path in paths]
         else:
             matches = [source]
             if not Path(source).is_file():
@@ -216,36 +233,38 @@ def _prompts_by_photo(
 
 
 def _prompted(
-    predictor: RobustPredictor, prompts: Sequence[ObjectPrompt], multimask: bool
+    predictor: RobustPredictor, prompts: Sequence[ObjectPrompt], settings: SegmenterSettings
 ) -> list[FoundObject]:
     if not prompts:
         raise InputError("no prompt points at anything in it; add it to the prompts file")
     found = []
     for prompt in prompts:
-        masks, scores, _ = predictor.predict(
-            point_coords=np.array(prompt.points) if prompt.points else None,
-            point_labels=np.array(prompt.labels) if prompt.points else None,
-            box=None if prompt.box is None else np.array(prompt.box),
-            multimask_output=multimask,
+        one = Prompts(
+            boxes_xyxy=None if prompt.box is None else np.array([prompt.box]),
+            point_coords=np.array([prompt.points]) if prompt.points else None,
+            point_labels=np.array([prompt.labels]) if prompt.points else None,
         )
-        best = int(scores.argmax())
-        found.append(FoundObject(masks[best], float(scores[best]), prompt))
+        check_prompts(one, predictor.original_size)
+        best = best_masks(predictor, one, settings)
+        found.append(FoundObject(best.masks[0, 0].cpu().numpy(), float(best.scores[0, 0]), prompt))
     return found
+
+
+def _forget(folder: Path) -> None:
+    """Remove an earlier result; its JSON first, which says that all is there."""
+    for path in (folder / "masks.json", folder / "overlay.png", *folder.glob("mask_*.png")):
+        path.unlink(missing_ok=True)
 
 
 def _write(
     folder: Path,
-    path: Path,
     image: np.ndarray,
     objects: Sequence[FoundObject],
-    predictor: RobustPredictor,
-    frame: str,
+    about: dict[str, Any],
+    orientation: int,
 ) -> None:
-    """Masks, their JSON, and a picture; the JSON last, so that it says that all is there."""
+    """Masks, a picture, and the JSON, last: where it is, all is there."""
     folder.mkdir(parents=True, exist_ok=True)
-    for earlier in folder.glob("mask_*.png"):
-        earlier.unlink()
-    orientation = exif_orientation(path) if frame == "stored" else 1
     records = []
     for number, found in enumerate(objects):
         mask = to_stored_frame(found.mask, orientation)
@@ -264,13 +283,5 @@ def _write(
         )
     masks = np.array([found.mask for found in objects]).reshape(-1, *image.shape[:2])
     Image.fromarray(draw_masks(image, masks)).save(folder / "overlay.png")
-    content: dict[str, Any] = {
-        "image": str(path),
-        "frame": frame,
-        "pose": predictor.pose,
-        "pose_probabilities": predictor.pose_probabilities.tolist(),
-        "segmenter": predictor.segmenter.name,
-        "objects": records,
-    }
     with replacing(folder / "masks.json") as partial:
-        partial.write_text(json.dumps(content))
+        partial.write_text(json.dumps({**about, "objects": records}))

@@ -14,6 +14,7 @@ from segment_anything.build_sam import build_sam_vit_b, build_sam_vit_h, build_s
 from segment_anything.modeling import Sam
 
 from samrot import weights
+from samrot.devices import check_device
 from samrot.errors import InputError, check_choice
 from samrot.segmenters.base import BatchEncoder, Encoding, Segmentation, Segmenter
 from samrot.segmenters.fast_encoder import EncoderSettings
@@ -111,6 +112,7 @@ def load_segmenter(
             or if the encoder settings do not fit the segmenter.
     """
     check_choice("segmenter", name, SEGMENTERS)
+    check_device(device)
     segmenter = SEGMENTERS[name](checkpoint, device)
     if encoder is None or encoder == EncoderSettings():
         return segmenter

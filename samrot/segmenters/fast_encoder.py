@@ -91,8 +91,9 @@ class FastEncoder(nn.Module):
         super().__init__()
         self.dtype = DTYPES[settings.dtype]
         self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+        as_they_are = self.dtype == torch.float32 and not settings.channels_last
         shared = {id(parameter): parameter for parameter in encoder.parameters()}
-        own = copy.deepcopy(encoder, shared if self.dtype == torch.float32 else None)
+        own = copy.deepcopy(encoder, shared if as_they_are else None)
         if settings.attention == "sdpa":
             if not isinstance(own, ImageEncoderViT):
                 raise InputError(

@@ -34,8 +34,8 @@ class GrabCutSegmenter:
         return torch.device("cpu")
 
     def encode(self, image: np.ndarray) -> Encoding:
-        """Keep the photo, (H, W, 3) uint8 RGB."""
-        return Encoding((image.shape[0], image.shape[1]), np.ascontiguousarray(image))
+        """Keep a copy of the photo, (H, W, 3) uint8 RGB: the caller may reuse the array."""
+        return Encoding((image.shape[0], image.shape[1]), np.array(image, order="C"))
 
     def decode(
         self,

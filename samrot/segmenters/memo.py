@@ -58,7 +58,10 @@ class MemoSegmenter:
             prompts.point_labels,
             prompts.mask_inputs,
         )
-        content = [None if part is None else np.asarray(part).tobytes() for part in parts]
+        content = [
+            None if part is None else torch.as_tensor(part).cpu().numpy().tobytes()
+            for part in parts
+        ]
         key = (id(encoding), repr((multimask_output, return_logits, content)).encode())
         if key not in self._segmentations:
             self._segmentations[key] = self.segmenter.decode(

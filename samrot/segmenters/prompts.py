@@ -10,6 +10,8 @@ from torch import Tensor
 from samrot.errors import InputError
 
 LABELS = (-1, 0, 1)
+LARGEST = 1e8  # of any number in a prompt: float32 takes it through a network
+SLACK = 1e-3  # pixels that rounding may put a point or box off the image
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def check_prompts(prompts: Prompts, size_hw: tuple[int, int]) -> None:
             (
                 f"lies beside the image of width {width} and height {height}; give pixels of the "
                 "image as it was passed to set_image",
-                (x1 < 0) | (y1 < 0) | (x0 > width) | (y0 > height),
+                (np.minimum(x1, y1) < -SLACK) | (x0 > width + SLACK) | (y0 > height + SLACK),
             ),
         ):
             if rows.any():
@@ -77,13 +79,16 @@ def check_prompts(prompts: Prompts, size_hw: tuple[int, int]) -> None:
     points, labels = prompts.point_coords, prompts.point_labels
     if points is None or labels is None:
         return
+    if points.shape[-2] == 0:
+        raise InputError("point_coords holds no point; leave it out, or give at least one")
     if not np.isin(labels, LABELS).all():
         wrong = labels[~np.isin(labels, LABELS)][0]
         raise InputError(
             f"point label {wrong:g} is unknown; expected 1 (foreground), 0 (background) or "
             "-1 (unused)"
         )
-    off = ((points < 0) | (points > (width, height))).any(axis=-1) & (labels >= 0)
+    outside = (points < -SLACK) | (points > (width + SLACK, height + SLACK))
+    off = outside.any(axis=-1) & (labels >= 0)
     if off.any():
         raise InputError(
             f"point {points[off][0].tolist()} is off the image of width {width} and height "
@@ -97,11 +102,14 @@ def checked_array(name: str, value: object, shape: tuple[int, ...]) -> np.ndarra
     Raises:
         InputError: naming the argument, what it is and what was expected.
     """
-    if isinstance(value, Tensor):
-        value = value.detach().cpu().double().numpy()
     try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        if isinstance(value, Tensor):
+            value = value.detach().cpu().numpy()
+        array = np.asarray(value)
+        if np.iscomplexobj(array):
+            raise TypeError("complex numbers")
+        array = array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{name} is no array of numbers ({error})") from error
     fits = array.ndim == len(shape) and all(
         wanted in (-1, length) for wanted, length in zip(shape, array.shape, strict=True)
@@ -109,6 +117,8 @@ def checked_array(name: str, value: object, shape: tuple[int, ...]) -> np.ndarra
     if not fits:
         shown = ", ".join("N" if wanted == -1 else str(wanted) for wanted in shape)
         raise InputError(f"{name} has shape {array.shape}; expected ({shown})")
-    if not np.isfinite(array).all():
-        raise InputError(f"{name} holds NaN or infinity; expected finite numbers")
+    if not (np.abs(array) <= LARGEST).all():
+        raise InputError(
+            f"{name} holds NaN, infinity or numbers beyond {LARGEST:g}; expected finite numbers"
+        )
     return array

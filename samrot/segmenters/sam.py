@@ -34,9 +34,9 @@ class SamSegmenter:
         self, sam: Sam, name: str = "sam", *, encoder: EncoderSettings | None = None
     ) -> None:
         self.sam = sam
-        self.image_encoder = sam.image_encoder
+        self.fast_encoder: FastEncoder | None = None
         if encoder is not None and encoder != EncoderSettings():
-            self.image_encoder = FastEncoder(sam.image_encoder, encoder)
+            self.fast_encoder = FastEncoder(sam.image_encoder, encoder)
         self.name = name
         self.transform = ResizeLongestSide(sam.image_encoder.img_size)
 
@@ -85,7 +85,7 @@ class SamSegmenter:
         self, images: list[Tensor], sizes_hw: list[tuple[int, int]]
     ) -> list[Encoding]:
         squares = torch.stack([self.sam.preprocess(image.contiguous()) for image in images])
-        features = self.image_encoder(squares).split(1)
+        features = (self.fast_encoder or self.sam.image_encoder)(squares).split(1)
         return [Encoding(size, part) for size, part in zip(sizes_hw, features, strict=True)]
 
     @torch.no_grad()

@@ -81,6 +81,7 @@ class TransformersSegmenter:
         return_logits: bool = False,
     ) -> Segmentation:
         """Segment what the prompts point at; boxes, points and mask inputs may be combined."""
+        self._check_mask_inputs(encoding, prompts)
         arguments = self._arguments(encoding, prompts)
         # The decoders pair one mask input with one prompt.
         step = max(1, len(prompts)) if prompts.mask_inputs is None else 1
@@ -114,6 +115,20 @@ class TransformersSegmenter:
             labels = torch.as_tensor(prompts.point_labels, dtype=torch.int, device=self.device)
             arguments["input_labels"] = labels[None]
         return arguments
+
+    def _check_mask_inputs(self, encoding: Encoding, prompts: Prompts) -> None:
+        embeddings = encoding.features.embeddings["image_embeddings"]
+        coarsest = embeddings[-1] if isinstance(embeddings, list) else embeddings
+        side = 4 * coarsest.shape[-1]
+        if prompts.mask_inputs is not None and tuple(prompts.mask_inputs.shape[-2:]) != (
+            side,
+            side,
+        ):
+            height, width = prompts.mask_inputs.shape[-2:]
+            raise InputError(
+                f"mask_input is {height}x{width}; expected {side}x{side}: the low-resolution "
+                "logits of an earlier prediction"
+            )
 
     def _mask_input(self, prompts: Prompts, n: int) -> dict[str, Tensor]:
         masks = prompts.mask_inputs
@@ -162,7 +177,7 @@ def load_transformers(checkpoint: str | Path | None, device: str) -> Transformer
     try:
         image_processor = AutoImageProcessor.from_pretrained(str(checkpoint))
         model, loading = AutoModelForMaskGeneration.from_pretrained(
-            str(checkpoint), output_loading_info=True
+            str(checkpoint), output_loading_info=True, dtype=torch.float32
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -295,6 +295,8 @@ def test_a_detector_that_segments_is_scored_by_its_own_masks(
         assert oracle["angles"][angle] == found
     with pytest.raises(InputError, match="segmenter.name is detector, but prompts.source 'gt'"):
         settings(coloured, tmp_path / "gt", "detector")
+    with pytest.raises(InputError, match="takes no other segmenter setting"):
+        settings(coloured, tmp_path / "score", "detector", prompts=prompts, score="segmenter")
     boxes = PromptSettings(source="detector", detector=f"{__name__}:corner_detector")
     with pytest.raises(InputError, match="the detector returned no masks"):
         evaluate(settings(coloured, tmp_path / "boxes", "detector", prompts=boxes))

@@ -14,7 +14,7 @@ from PIL import Image
 
 import samrot
 from samrot.cli import main
-from samrot.engines.export import ExportSettings, export
+from samrot.engines.export import ExportSettings, Network, _write, export
 from samrot.engines.onnx_models import PoseModel
 from samrot.geometry import actions
 from samrot.segmenters import SamSegmenter
@@ -24,6 +24,11 @@ from tests.segmenters.test_contract import disc_photo
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 ROOT = Path(__file__).parents[2]
+WITHOUT_TORCH = f"""
+import runpy, sys
+sys.modules["torch"] = None  # importing it is an error from here on
+runpy.run_path({str(ROOT / "examples" / "onnx_app.py")!r}, run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -64,17 +69,52 @@ def test_an_app_without_torch(files: Path, tmp_path: Path) -> None:
     Image.fromarray(photo).save(tmp_path / "photo.png")
     box = actions.rotate_boxes(np.array([16.0, 14.0, 45.0, 43.0]), 1, (56, 72))
     done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "onnx_app.py"), str(files),
+        [sys.executable, "-c", WITHOUT_TORCH, str(files),
          str(tmp_path / "photo.png"), *map(str, box), str(tmp_path / "mask.png")],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "torch" not in (ROOT / "examples" / "onnx_app.py").read_text().split('"""')[2]
     mask = np.asarray(Image.open(tmp_path / "mask.png")) > 0
     predictor = samrot.RobustPredictor(samrot.load_segmenter())
     predictor.set_image(photo)
     expected = predictor.predict(box=box, multimask_output=False)[0][0]
     assert (mask == expected).mean() > 0.999
+
+
+@pytest.mark.slow
+def test_clicks(files: Path) -> None:
+    """Without a box, SamPredictor pads with a point labelled -1; with it, a click is the same."""
+    segmenter, photo = samrot.load_segmenter(), disc_photo()
+    predictor = samrot.RobustPredictor(segmenter, None)
+    predictor.set_image(photo)
+    expected = predictor.predict(np.array([[30.0, 28.0]]), np.array([1]), return_logits=True)
+    coords = predictor.transform.apply_coords(np.array([[[30.0, 28.0]]]), photo.shape[:2])
+    session = onnxruntime.InferenceSession(str(files / "decoder.onnx"))
+    masks, ious, _ = session.run(
+        None,
+        {
+            "image_embeddings": predictor.get_image_embedding().numpy(),
+            "point_coords": np.append(coords, [[[0, 0]]], axis=1).astype(np.float32),
+            "point_labels": np.array([[1, -1]], dtype=np.float32),
+            "mask_input": np.zeros((1, 1, 256, 256), dtype=np.float32),
+            "has_mask_input": np.zeros(1, dtype=np.float32),
+            "orig_im_size": np.array(photo.shape[:2], dtype=np.float32),
+        },
+    )
+    np.testing.assert_allclose(masks[0, 1:], expected[0], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(ious[0, 1:], expected[1], rtol=0, atol=1e-4)
+
+
+def test_a_file_that_gives_nan_is_refused(tmp_path: Path) -> None:
+    class Zero(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x / (x - 1)
+
+    zero, one = torch.zeros(1, 2), torch.ones(1, 2)
+    network = Network(Zero(), {"x": zero}, {"x": one * 0}, ["y"], {})
+    assert _write(network, tmp_path, "fine")["difference"] == 0
+    with pytest.raises(samrot.InputError, match=r"bad\.onnx differs from torch by nan"):
+        _write(Network(Zero(), {"x": zero}, {"x": one}, ["y"], {}), tmp_path, "bad")
 
 
 @pytest.mark.slow

@@ -106,9 +106,36 @@ def test_everything(photos: Path, tmp_path: Path) -> None:
     assert all(found["prompt"] is None for found in content["objects"])
 
 
+def test_results_among_the_photos_are_no_photos(photos: Path) -> None:
+    (photos / "broken.jpg").unlink()
+    (photos / "folder.png").mkdir()
+    assert main(["segment", str(photos), *BOX, "--out", str(photos)]) == 2
+    out = str(photos / "masks")
+    for _ in range(2):
+        assert main(["segment", str(photos), *BOX, "--out", out]) == 0
+        assert {path.name for path in (photos / "masks").iterdir()} == {"sub", "upright.png"}
+
+
+def test_a_photo_that_breaks_leaves_no_old_result(photos: Path, tmp_path: Path) -> None:
+    photo, out = str(photos / "upright.png"), tmp_path / "out"
+    assert main(["segment", photo, *BOX, "--out", str(out)]) == 0
+    (photos / "upright.png").write_bytes(b"broken")
+    assert main(["segment", photo, *BOX, "--out", str(out)]) == 1
+    assert not list((out / "upright.png").iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["{photos}", *BOX, "--device", "abacus"], "device is 'abacus'"),
+        (
+            ["{photos}", "--everything", "true", "--grid.points_per_side", "0"],
+            "points_per_side is 0",
+        ),
+        (
+            ["{photos}", "--everything", "true", "--segmenter.multimask", "true"],
+            "segmenter.multimask and refine are for prompts",
+        ),
         (["none.jpg", *BOX], "images none.jpg does not exist"),
         (["{photos}"], "nothing says what to segment"),
         (["{photos}", *BOX, "--everything", "true"], "box or point, everything says what to"),
@@ -154,7 +181,18 @@ def test_bad_settings(
             "image,x0,y0,x1,y1,object\na.jpg,1,2,3,4,cat\na.jpg,1,2,3,4,cat\n",
             "object cat of a.jpg has two boxes",
         ),
+        ("p.csv", "image,x,y\n\n\na.jpg,1,b\n", "line 4: could not convert"),
+        ("p.csv", "image,x,y\n,1,2\n", "line 2: expected an image"),
+        ("p.csv", "image,x,y\na.jpg,1,2,3\n", "line 2: expected an image and at most 3"),
+        ("p.csv", "image,x,y,label\na.jpg,,,1\n", "line 2: a label without x and y"),
+        ("p.csv", "image,x,y,label\na.jpg,1,2,7\n", "label 7 is unknown"),
+        ("p.csv", "image,x,y\na.jpg,nan,2\n", "expected finite numbers"),
+        ("p.csv", "image,x,y\na.jpg," + "1" * 200_000 + ",2\n", "cannot be read"),
         ("p.json", "{", "is not JSON"),
+        ("p.json", "[" * 100_000, "is not JSON"),
+        ("p.json", '{"a.jpg": [{"box": "1234"}]}', "is no list of numbers"),
+        ("p.json", '{"a.jpg": [{"points": [[1, 2]], "labels": [0.9]}]}', "a.jpg, object 0"),
+        ("p.json", '{"a.jpg": [{"box": [1, 2, 3, 1' + "0" * 400 + "]}]}", "a.jpg, object 0"),
         ("p.json", "[]", "holds a list; expected an object that maps file names"),
         ("p.json", '{"a.jpg": [{"bbox": []}]}', "a.jpg, object 0 is {'bbox': []}; expected some"),
         ("p.json", '{"a.jpg": [{"box": [1, 2]}]}', "box [1.0, 2.0] has 2 numbers; expected 4"),

@@ -34,6 +34,7 @@ def vit() -> SamSegmenter:
 def test_same_embeddings(settings: dict[str, object], tolerance: float, vit: SamSegmenter) -> None:
     image = random_photo(0, 48, 64)
     kept = {name: value.clone() for name, value in vit.sam.state_dict().items()}
+    strides = {name: value.stride() for name, value in vit.sam.state_dict().items()}
     fast = SamSegmenter(vit.sam, encoder=EncoderSettings(**settings))  # type: ignore[arg-type]
     expected, got = vit.encode(image).features, fast.encode(image).features
     assert got.dtype == torch.float32
@@ -44,6 +45,7 @@ def test_same_embeddings(settings: dict[str, object], tolerance: float, vit: Sam
     assert (masks[0] == masks[1]).float().mean() > 1 - tolerance
     for name, value in vit.sam.state_dict().items():
         assert torch.equal(value, kept[name])
+        assert value.stride() == strides[name]
         assert value.dtype == torch.float32
 
 

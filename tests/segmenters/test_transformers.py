@@ -117,6 +117,22 @@ def test_shapes_types_and_every_kind_of_prompt(segmenter: Segmenter) -> None:
     assert none.masks.shape == (0, 3, 40, 60)
 
 
+def test_bfloat16_files_are_used_in_float32(folder: Path, tmp_path: Path) -> None:
+    model = transformers.AutoModelForMaskGeneration.from_pretrained(folder)
+    model.bfloat16().save_pretrained(tmp_path)
+    transformers.AutoImageProcessor.from_pretrained(folder).save_pretrained(tmp_path)
+    segmenter = samrot.load_segmenter("transformers", checkpoint=tmp_path)
+    encoding = segmenter.encode(random_photo(0, 40, 60))
+    boxes = Prompts(np.array([[3.0, 4.0, 40.0, 30.0]]))
+    found = segmenter.decode(encoding, boxes)
+    assert found.scores.dtype == torch.float32
+    again = Prompts(boxes.boxes_xyxy, mask_inputs=found.low_res_logits)
+    assert segmenter.decode(encoding, again).masks.shape == (1, 1, 40, 60)
+    wrong = Prompts(boxes.boxes_xyxy, mask_inputs=torch.zeros(1, 1, 8, 8))
+    with pytest.raises(samrot.InputError, match="mask_input is 8x8; expected 64x64"):
+        segmenter.decode(encoding, wrong)
+
+
 def test_prompts_do_not_depend_on_each_other(segmenter: Segmenter) -> None:
     encoding = segmenter.encode(random_photo(1, 30, 21))
     boxes = np.array([[1.0, 2.0, 15.0, 25.0], [4.0, 4.0, 9.0, 9.0]])
