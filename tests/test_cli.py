@@ -110,7 +110,7 @@ def test_interrupt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
 def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, _ = run(capsys, "doctor")
     assert code == 0
-    states = {line[:22].strip(): line[23:].split()[0] for line in out.splitlines()}
+    states = {line[:24].strip(): line[25:].split()[0] for line in out.splitlines()}
     assert states["torch"] == states["torchvision"] == states["bundled weights"] == "present"
     assert states["sam_vit_h (optional)"] == "absent"
     assert set(states.values()) <= {"present", "absent", "broken"}

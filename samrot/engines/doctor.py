@@ -59,7 +59,7 @@ def report() -> str:
             state, remark = "absent", f"{error}; {remedy}"
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a part is the finding
             state, remark = "broken", f"{type(error).__name__}: {error}; {remedy}"
-        lines.append(f"{name:<22} {state:<8} {' '.join(remark.split())}")
+        lines.append(f"{name:<24} {state:<8} {' '.join(remark.split())}")
     return "\n".join(lines)
 
 
