@@ -178,8 +178,9 @@ def compare_evaluation(arguments: argparse.Namespace) -> Timings:
     """Photos with their boxes, at one angle and at four; masks up to RLE for samrot."""
     sam = random_sam(arguments.sam)
     with TemporaryDirectory() as folder:
-        write_scenes(Path(folder), arguments.photos, seed=0)
-        images, annotations = Path(folder) / "images", Path(folder) / "annotations.json"
+        scenes = Path(folder) / "scenes"
+        write_scenes(scenes, arguments.photos, seed=0)
+        images, annotations = scenes / "images", scenes / "annotations.json"
         dataset = CocoDataset.load(images, annotations)
         plain = SamPredictor(sam)
         fast = EncoderSettings(attention="sdpa", dtype="bfloat16")
@@ -366,8 +367,8 @@ def main() -> None:
             title = str(COMPARISONS[name].__doc__)
             parts.append(table(title.removesuffix("."), content[name]))
         print(parts[-1], flush=True)
-    (out / "benchmark.md").write_text("\n".join(parts))
-    (out / "benchmark.json").write_text(json.dumps(content, indent=2))
+        (out / "benchmark.md").write_text("\n".join(parts))
+        (out / "benchmark.json").write_text(json.dumps(content, indent=2))
 
 
 if __name__ == "__main__":
