@@ -107,7 +107,7 @@ def mean_and_spread(values: Sequence[Any]) -> str:
 def plot(setting: str, reports: Mapping[float, list[dict[str, Any]]], path: Path) -> None:
     """Pose accuracy and distances over the varied number, a point per seed."""
     figure = Figure()
-    axes = figure.add_subplot(xscale="symlog", xlabel=setting)
+    axes = figure.add_subplot(xlabel=setting)
     positive = [value for value in reports if value > 0]
     axes.set_xscale("symlog", linthresh=min(positive, default=1.0))
     for key in list(COLUMNS)[:4]:

@@ -105,7 +105,7 @@ def _read_csv(path: Path) -> dict[str, list[ObjectPrompt]]:
         if "image" not in columns or unknown:
             raise InputError(
                 f"prompts {path} has the columns {', '.join(columns) or 'none'}; expected image "
-                "and some of x0, y0, x1, y1, x, y, label, object"
+                f"and some of {', '.join(CSV_COLUMNS[1:])}"
             )
         objects: dict[tuple[str, str], dict[str, list[Any]]] = {}
         for row in reader:

@@ -21,7 +21,7 @@ from samrot.engines.run_folder import RunFolder
 from samrot.engines.summary import summarise, summary_table
 from samrot.errors import InputError, MissingFileError, check_choice
 from samrot.scoring import SCORERS
-from samrot.segmenters import EncoderSettings, load_segmenter
+from samrot.segmenters import EncoderSettings, Segmenter, load_segmenter
 from samrot.segmenters.memo import MemoSegmenter
 
 METHODS = ("none", "canonical", "oracle")
@@ -72,6 +72,12 @@ class SegmenterSettings(SegmenterChoice):
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     multimask: bool = False
     refine: int = 0
+
+    def load(self, device: str) -> Segmenter:
+        """The segmenter, on that device."""
+        return load_segmenter(
+            self.name, checkpoint=self.checkpoint, device=device, encoder=self.encoder
+        )
 
 
 @dataclass(kw_only=True)
@@ -168,14 +174,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     source = build_prompt_source(settings.prompts, dataset, settings.angles, device)
     segmenter = None
     if settings.segmenter.name != DETECTOR:
-        segmenter = MemoSegmenter(
-            load_segmenter(
-                settings.segmenter.name,
-                checkpoint=settings.segmenter.checkpoint,
-                device=device,
-                encoder=settings.segmenter.encoder,
-            )
-        )
+        segmenter = MemoSegmenter(settings.segmenter.load(device))
     canonicalizer = None
     if "canonical" in settings.methods:
         canonicalizer = load_canonicalizer(settings.canonicalizer.name, device=device)

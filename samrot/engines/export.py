@@ -214,7 +214,7 @@ def _difference(path: Path, network: Network) -> float:
 
 @contextmanager
 def _exportable() -> Iterator[None]:
-    """Transformer layers as single operations, and no chatter."""
+    """Transformer layers step by step, not as one fused operation; and no chatter."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     silenced = logging.root.manager.disable

@@ -14,7 +14,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from samrot.canonicalizers import PosePrediction, load_canonicalizer
+from samrot.canonicalizers import load_canonicalizer
 from samrot.data.images import exif_orientation, list_images, read_image, to_stored_frame
 from samrot.data.object_prompts import ObjectPrompt, prompts_from_numbers, read_prompts
 from samrot.engines.evaluate import CanonicalizerChoice, SegmenterSettings
@@ -25,7 +25,7 @@ from samrot.files import replacing
 from samrot.mask_generator import RobustMaskGenerator
 from samrot.predictor import RobustPredictor
 from samrot.scoring import encode_mask
-from samrot.segmenters import Prompts, SamSegmenter, check_prompts, load_segmenter
+from samrot.segmenters import Prompts, SamSegmenter, check_prompts
 
 FRAMES = ("displayed", "stored")
 
@@ -131,12 +131,7 @@ def segment(settings: SegmentSettings) -> tuple[int, dict[str, str]]:
     out = Path(settings.out)
     photos = find_photos(settings.images, out)
     prompts = _prompts_by_photo(settings, photos)
-    segmenter = load_segmenter(
-        settings.segmenter.name,
-        checkpoint=settings.segmenter.checkpoint,
-        device=settings.device,
-        encoder=settings.segmenter.encoder,
-    )
+    segmenter = settings.segmenter.load(settings.device)
     canonicalizer = load_canonicalizer(settings.canonicalizer.name, device=settings.device)
     predictor = RobustPredictor(segmenter, canonicalizer)
     generator = None
@@ -151,12 +146,11 @@ def segment(settings: SegmentSettings) -> tuple[int, dict[str, str]]:
         _forget(out / name)
         try:
             image = read_image(path)
+            pose = canonicalizer.predict(image)
             if generator is None:
-                predictor.set_image(image)
-                pose = PosePrediction(predictor.pose, predictor.pose_probabilities)
+                predictor.set_image(image, pose=pose.pose)
                 objects = _prompted(predictor, prompts.get(name, []), settings.segmenter)
             else:
-                pose = canonicalizer.predict(image)
                 objects = [
                     FoundObject(record["segmentation"], record["predicted_iou"], None)
                     for record in generator.generate(image, pose=pose.pose)

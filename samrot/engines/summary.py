@@ -135,8 +135,9 @@ def _score_angle(
                 bbox, score = turn["boxes_xywh"][place], turn["box_scores"][place]
                 boxes.append({**shared, "bbox": bbox, "score": score})
     run.write_json(f"{name}.json", masks)
-    scores: dict[str, Any] = {}
-    scores.update(average_precision(dataset.content, masks, image_ids, "segm", scorer))
+    scores: dict[str, Any] = {
+        **average_precision(dataset.content, masks, image_ids, "segm", scorer)
+    }
     by_truth = all("ious" in turn for _, turn in found)
     scores["mIoU"] = mean([iou for _, turn in found for iou in turn["ious"]]) if by_truth else None
     scores["bbox"] = None

@@ -82,6 +82,19 @@ class BatchEncoder(Protocol):
         ...
 
 
+def check_remains(size_hw: tuple[int, int], resized_hw: tuple[int, int], name: str) -> None:
+    """Refuse a photo so narrow that less than half a pixel of it remains when it is resized.
+
+    Raises:
+        InputError: ``name`` is the segmenter's.
+    """
+    if min(resized_hw) < 1:
+        raise InputError(
+            f"image is {size_hw[0]}x{size_hw[1]}; {name} resizes the longest side to "
+            f"{max(resized_hw)}, which leaves nothing of the other: crop the image"
+        )
+
+
 LOW_RES = 256  # side of low-resolution logits, as SAM's
 
 

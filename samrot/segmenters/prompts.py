@@ -96,6 +96,20 @@ def check_prompts(prompts: Prompts, size_hw: tuple[int, int]) -> None:
         )
 
 
+def check_mask_inputs(prompts: Prompts, size_hw: tuple[int, int]) -> None:
+    """Refuse mask inputs that are not of the size of a segmenter's low-resolution logits.
+
+    Raises:
+        InputError
+    """
+    masks = prompts.mask_inputs
+    if masks is not None and tuple(masks.shape[-2:]) != size_hw:
+        raise InputError(
+            f"mask_input is {masks.shape[-2]}x{masks.shape[-1]}; expected "
+            f"{size_hw[0]}x{size_hw[1]}: the low-resolution logits of an earlier prediction"
+        )
+
+
 def checked_array(name: str, value: object, shape: tuple[int, ...]) -> np.ndarray:
     """``value`` as float64 after checking shape (-1 fits any length) and finiteness.
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from samrot import weights
 from samrot.errors import InputError, MissingFileError
-from samrot.segmenters.base import Encoding, Segmentation
+from samrot.segmenters.base import Encoding, Segmentation, check_remains
 from samrot.segmenters.fast_encoder import EncoderSettings, FastEncoder
-from samrot.segmenters.prompts import Prompts
+from samrot.segmenters.prompts import Prompts, check_mask_inputs
 
 
 class SamSegmenter:
@@ -58,12 +58,7 @@ class SamSegmenter:
         """Look at photos of any sizes at once; see ``encode``."""
         sizes_hw = [(image.shape[0], image.shape[1]) for image in images]
         for size_hw in sizes_hw:
-            if min(self._input_size(size_hw)) < 1:
-                raise InputError(
-                    f"image is {size_hw[0]}x{size_hw[1]}; {self.name} resizes the longest side to "
-                    f"{self.transform.target_length}, which leaves nothing of the other: crop the "
-                    "image"
-                )
+            check_remains(size_hw, self._input_size(size_hw), self.name)
         # The numpy path: apply_image_torch of segment-anything 1.0 resizes to a wrong shape.
         resized = [
             torch.as_tensor(self.transform.apply_image(image), device=self.device)
@@ -98,13 +93,7 @@ class SamSegmenter:
         return_logits: bool = False,
     ) -> Segmentation:
         """Segment what the prompts point at; boxes, points and mask inputs may be combined."""
-        masks = prompts.mask_inputs
-        expected = self._low_res_size()
-        if masks is not None and tuple(masks.shape[-2:]) != expected:
-            raise InputError(
-                f"mask_input is {masks.shape[-2]}x{masks.shape[-1]}; expected "
-                f"{expected[0]}x{expected[1]}: the low-resolution logits of an earlier prediction"
-            )
+        check_mask_inputs(prompts, self._low_res_size())
         if len(prompts) == 0:  # which MaskDecoder does not take
             return self._no_masks(encoding, multimask_output, return_logits)
         points, boxes = None, None
@@ -116,10 +105,11 @@ class SamSegmenter:
             boxes = self._to_device(
                 self.transform.apply_boxes(prompts.boxes_xyxy, encoding.size_hw)
             )
+        mask_inputs = prompts.mask_inputs
         sparse_embeddings, dense_embeddings = self.sam.prompt_encoder(
             points=points,
             boxes=boxes,
-            masks=None if masks is None else masks.to(self.device, torch.float),
+            masks=None if mask_inputs is None else mask_inputs.to(self.device, torch.float),
         )
         low_res_logits, scores = self.sam.mask_decoder(
             image_embeddings=encoding.features,
@@ -131,8 +121,8 @@ class SamSegmenter:
         logits = self.sam.postprocess_masks(
             low_res_logits, self._input_size(encoding.size_hw), encoding.size_hw
         )
-        found = logits if return_logits else logits > self.sam.mask_threshold
-        return Segmentation(found, scores, low_res_logits)
+        masks = logits if return_logits else logits > self.sam.mask_threshold
+        return Segmentation(masks, scores, low_res_logits)
 
     def _no_masks(
         self, encoding: Encoding, multimask_output: bool, return_logits: bool
@@ -142,9 +132,7 @@ class SamSegmenter:
         return Segmentation(
             masks=logits if return_logits else logits > 0,
             scores=torch.empty(0, candidates, device=self.device),
-            low_res_logits=logits.new_empty(
-                0, candidates, *self.sam.prompt_encoder.mask_input_size
-            ),
+            low_res_logits=logits.new_empty(0, candidates, *self._low_res_size()),
         )
 
     def _to_device(self, coordinates: np.ndarray) -> Tensor:

@@ -12,17 +12,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from samrot.errors import InputError
-from samrot.segmenters.base import Encoding, Segmentation
-from samrot.segmenters.prompts import Prompts
+from samrot.segmenters.base import Encoding, Segmentation, check_remains
+from samrot.segmenters.prompts import Prompts, check_mask_inputs
 
 MASK_THRESHOLD = 0.0
 
 
 class _Features(NamedTuple):
-    """Arguments for the decoder, and the part (h, w) of the input square that is the photo."""
+    """What the decoder needs of a photo.
+
+    Args:
+        embeddings: arguments of the model.
+        content_hw: the part of the input square that is the photo.
+        padded: the rest of the square is padding (SAM); else the photo was squashed to it (SAM 2).
+        low_res_side: of mask inputs, and of the logits that are returned.
+    """
 
     embeddings: dict[str, Any]
     content_hw: tuple[int, int]
+    padded: bool
+    low_res_side: int
 
 
 class TransformersSegmenter:
@@ -56,20 +65,19 @@ class TransformersSegmenter:
         size_hw = (image.shape[0], image.shape[1])
         inputs = self.image_processor(images=image, return_tensors="pt")
         pixels = inputs["pixel_values"].to(self.device, self.model.dtype)
-        content_hw = (pixels.shape[-2], pixels.shape[-1])
-        if "reshaped_input_sizes" in inputs:
+        height, width = pixels.shape[-2:]
+        padded = "reshaped_input_sizes" in inputs
+        if padded:
             height, width = np.asarray(inputs["reshaped_input_sizes"])[0].tolist()
-            content_hw = (height, width)
-        if min(content_hw) < 1:
-            raise InputError(
-                f"image is {size_hw[0]}x{size_hw[1]}; {self.name} resizes the longest side to "
-                f"{max(content_hw)}, which leaves nothing of the other: crop the image"
-            )
+        check_remains(size_hw, (height, width), self.name)
         found = self.model.get_image_embeddings(pixels)
         embeddings = {"image_embeddings": found}
         if isinstance(found, tuple):  # SAM-HQ
             embeddings = {"image_embeddings": found[0], "intermediate_embeddings": found[1]}
-        return Encoding(size_hw, _Features(embeddings, content_hw))
+        main = embeddings["image_embeddings"]
+        coarsest = main[-1] if isinstance(main, list) else main  # SAM 2 has several scales
+        features = _Features(embeddings, (height, width), padded, 4 * coarsest.shape[-1])
+        return Encoding(size_hw, features)
 
     @torch.no_grad()
     def decode(
@@ -81,7 +89,8 @@ class TransformersSegmenter:
         return_logits: bool = False,
     ) -> Segmentation:
         """Segment what the prompts point at; boxes, points and mask inputs may be combined."""
-        self._check_mask_inputs(encoding, prompts)
+        side = encoding.features.low_res_side
+        check_mask_inputs(prompts, (side, side))
         arguments = self._arguments(encoding, prompts)
         # The decoders pair one mask input with one prompt.
         step = max(1, len(prompts)) if prompts.mask_inputs is None else 1
@@ -116,20 +125,6 @@ class TransformersSegmenter:
             arguments["input_labels"] = labels[None]
         return arguments
 
-    def _check_mask_inputs(self, encoding: Encoding, prompts: Prompts) -> None:
-        embeddings = encoding.features.embeddings["image_embeddings"]
-        coarsest = embeddings[-1] if isinstance(embeddings, list) else embeddings
-        side = 4 * coarsest.shape[-1]
-        if prompts.mask_inputs is not None and tuple(prompts.mask_inputs.shape[-2:]) != (
-            side,
-            side,
-        ):
-            height, width = prompts.mask_inputs.shape[-2:]
-            raise InputError(
-                f"mask_input is {height}x{width}; expected {side}x{side}: the low-resolution "
-                "logits of an earlier prediction"
-            )
-
     def _mask_input(self, prompts: Prompts, n: int) -> dict[str, Tensor]:
         masks = prompts.mask_inputs
         return {} if masks is None else {"input_masks": masks[n : n + 1].to(self.device).float()}
@@ -139,15 +134,12 @@ class TransformersSegmenter:
 
     def _upscale(self, low_res: Tensor, encoding: Encoding) -> Tensor:
         """(B, C, h, w) logits of the whole input square to those of the photo, (B, C, H, W)."""
-        content_hw = encoding.features.content_hw
-        if len(set(content_hw)) > 1 or "longest_edge" in self._size():
-            side = max(content_hw)
+        if encoding.features.padded:
+            height, width = encoding.features.content_hw
+            side = max(height, width)
             low_res = F.interpolate(low_res, (side, side), mode="bilinear", align_corners=False)
-            low_res = low_res[..., : content_hw[0], : content_hw[1]]
+            low_res = low_res[..., :height, :width]
         return F.interpolate(low_res, encoding.size_hw, mode="bilinear", align_corners=False)
-
-    def _size(self) -> dict[str, int]:
-        return {k: v for k, v in dict(self.image_processor.size).items() if v is not None}
 
 
 def load_transformers(checkpoint: str | Path | None, device: str) -> TransformersSegmenter:
