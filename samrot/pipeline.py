@@ -8,22 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
+from samrot.batches import in_batches
 from samrot.canonicalizers import Canonicalizer, as_canonicalizer
 from samrot.errors import InputError
 from samrot.geometry.frames import CanonicalFrame
 from samrot.geometry.groups import C4
 from samrot.segmenters import (
-    BatchEncoder,
     Encoding,
     Prompts,
     SamSegmenter,
     Segmentation,
     Segmenter,
+    encode_together,
 )
+
+PROMPTS_PER_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Pipeline:
         segmenter: Segmenter | Sam,
         canonicalizer: Canonicalizer | str | Path | None,
         *,
-        prompts_per_batch: int,
+        prompts_per_batch: int = PROMPTS_PER_BATCH,
     ) -> None:
         if prompts_per_batch < 1:
             raise InputError(f"prompts_per_batch is {prompts_per_batch}; expected at least 1")
@@ -88,16 +90,23 @@ class Pipeline:
         pose = 0 if pose is None else checked_pose(pose)
         return CanonicalFrame(pose, size_hw, snapped), np.eye(C4.order)[pose]
 
-    def encode(self, images: Sequence[np.ndarray], pose: int | None = None) -> list[CanonicalImage]:
-        """Canonicalize and encode images, each (H, W, 3) uint8 RGB; together, if that pays."""
-        looks = [self.look_at(image, (image.shape[0], image.shape[1]), pose) for image in images]
+    def encode(
+        self, images: Sequence[np.ndarray], poses: Sequence[int | None]
+    ) -> list[CanonicalImage]:
+        """Canonicalize and encode images, each (H, W, 3) uint8 RGB; together, if that pays.
+
+        Args:
+            images: of any sizes.
+            poses: of each, if it is known; None predicts it.
+        """
+        looks = [
+            self.look_at(image, (image.shape[0], image.shape[1]), pose)
+            for image, pose in zip(images, poses, strict=True)
+        ]
         canonical = [
             frame.canonical_image(image) for (frame, _), image in zip(looks, images, strict=True)
         ]
-        if isinstance(self.segmenter, BatchEncoder):
-            encodings = self.segmenter.encode_batch(canonical)
-        else:
-            encodings = [self.segmenter.encode(image) for image in canonical]
+        encodings = encode_together(self.segmenter, canonical)
         return [
             CanonicalImage(frame, encoding, probabilities)
             for (frame, probabilities), encoding in zip(looks, encodings, strict=True)
@@ -123,31 +132,26 @@ class Pipeline:
             points = None if points is None else frame.canonical_points(points)
             masks = None if masks is None else frame.canonical_planes(masks)
         canonical = Prompts(boxes, points, prompts.point_labels, masks)
-        total, step = len(prompts), self.prompts_per_batch
         whole: list[Tensor] = []
-        start = 0
-        while not whole or start < total:
-            try:
-                found = self.segmenter.decode(
-                    image.encoding,
-                    canonical[start : start + step],
-                    multimask_output=multimask_output,
-                    return_logits=return_logits,
-                )
-            except RuntimeError as error:
-                step = min(step, total - start) // 2
-                if step < 1 or not _out_of_memory(error):
-                    raise
-                continue
+
+        def decode_batch(batch: slice) -> None:
+            found = self.segmenter.decode(
+                image.encoding,
+                canonical[batch],
+                multimask_output=multimask_output,
+                return_logits=return_logits,
+            )
             turned = (
                 frame.user_planes(found.masks),
                 found.scores,
                 frame.user_planes(found.low_res_logits),
             )
-            whole = whole or [part.new_empty((total, *part.shape[1:])) for part in turned]
+            if not whole:
+                whole.extend(part.new_empty((len(prompts), *part.shape[1:])) for part in turned)
             for destination, part in zip(whole, turned, strict=True):
-                destination[start : start + step] = part
-            start += step
+                destination[batch] = part
+
+        in_batches(decode_batch, len(prompts), self.prompts_per_batch)
         return Segmentation(*whole)
 
 
@@ -164,8 +168,3 @@ def checked_pose(pose: object) -> int:
     if index not in range(C4.order):
         raise InputError(f"pose is {pose!r}; expected one of: 0, 1, 2, 3")
     return index
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """Of a GPU, or of the CPU's allocator, which has no error of its own."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -16,7 +16,7 @@ from samrot.canonicalizers import Canonicalizer
 from samrot.canonicalizers.base import check_image
 from samrot.errors import InputError, NoImageError, check_choice
 from samrot.geometry import actions
-from samrot.pipeline import CanonicalImage, Pipeline
+from samrot.pipeline import PROMPTS_PER_BATCH, CanonicalImage, Pipeline
 from samrot.segmenters import (
     Prompts,
     SamSegmenter,
@@ -48,7 +48,7 @@ class RobustPredictor:
         segmenter: Segmenter | Sam,
         canonicalizer: Canonicalizer | str | Path | None = "c4",
         *,
-        prompts_per_batch: int = 16,
+        prompts_per_batch: int = PROMPTS_PER_BATCH,
     ) -> None:
         self.pipeline = Pipeline(segmenter, canonicalizer, prompts_per_batch=prompts_per_batch)
         self._current: CanonicalImage | None = None
@@ -70,7 +70,7 @@ class RobustPredictor:
         check_choice("image_format", image_format, ("RGB", "BGR"))
         if image_format == "BGR":
             image = np.ascontiguousarray(image[..., ::-1])
-        (self._current,) = self.pipeline.encode([image], pose)
+        (self._current,) = self.pipeline.encode([image], [pose])
 
     def set_torch_image(
         self,
@@ -155,9 +155,9 @@ class RobustPredictor:
         boxes = mask_inputs = None
         points, labels = _checked_points(point_coords, point_labels, (-1, 2))
         if box is not None:
-            # SamPredictor takes (1, 4) too.
-            one = box[0] if isinstance(box, list | np.ndarray) and len(box) == 1 else box
-            boxes = checked_array("box", one, (4,))[None]
+            if isinstance(box, np.ndarray) and box.shape == (1, 4):  # SamPredictor takes it too
+                box = box[0]
+            boxes = checked_array("box", box, (4,))[None]
         if mask_input is not None:
             logits = checked_array("mask_input", mask_input, (1, -1, -1)).astype(np.float32)
             mask_inputs = torch.from_numpy(logits)[None]
@@ -268,7 +268,7 @@ class RobustPredictor:
         results = []
         for start in range(0, len(images), images_per_batch):
             batch = slice(start, start + images_per_batch)
-            encoded = self.pipeline.encode(images[batch])
+            encoded = self.pipeline.encode(images[batch], [None] * len(images[batch]))
             for canonical, prompts in zip(encoded, all_prompts[batch], strict=True):
                 found = self.pipeline.decode(
                     canonical,

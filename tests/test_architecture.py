@@ -15,6 +15,7 @@ LAYERS = {
     "types": 0,
     "files": 0,
     "devices": 0,
+    "batches": 0,
     "geometry": 1,
     "layers": 2,
     "canonicalizers": 3,

@@ -108,6 +108,7 @@ def test_errors_leave_the_state_alone(sam_mini: object) -> None:
         (lambda: predictor.set_image(image.astype(float)), "dtype float64; expected uint8"),
         (lambda: predictor.set_image(image, "GBR"), "image_format is 'GBR'"),
         (lambda: predictor.set_image(image, pose=4), "pose is 4; expected one of: 0, 1, 2, 3"),
+        (lambda: predictor.predict(box=np.array(0)), r"box has shape \(\); expected \(4\)"),
         (lambda: predictor.predict(box=np.zeros(3)), r"box has shape \(3,\); expected \(4\)"),
         (lambda: predictor.predict(box=np.array([0, 0, np.nan, 1])), "box holds NaN"),
         (lambda: predictor.predict(point_coords=np.zeros((1, 2))), "point_labels is missing"),

@@ -43,7 +43,6 @@ from samrot.engines.prompt_sources import GroundTruthBoxes, xywh_to_xyxy
 from samrot.geometry import actions
 from samrot.losses import prior_loss
 from samrot.segmenters import EncoderSettings, Prompts, SamSegmenter
-from samrot.segmenters.memo import MemoSegmenter
 
 PHOTO_HW = (768, 1024)
 THUMBNAIL = 97
@@ -211,15 +210,12 @@ def compare_evaluation(arguments: argparse.Namespace) -> Timings:
                 settings,
                 dataset,
                 GroundTruthBoxes(dataset),
-                MemoSegmenter(SamSegmenter(sam, encoder=encoder)),
+                SamSegmenter(sam, encoder=encoder),
                 samrot.load_canonicalizer("c4"),
+                overlap=sam.device.type != "cpu",
             )
 
-            def photos() -> None:
-                for image_id in dataset.image_ids:
-                    run(image_id)
-
-            return photos
+            return lambda: run.run(dataset.image_ids, lambda record: None)
 
         return race(
             {

@@ -1,9 +1,13 @@
-"""One photo of an evaluation: every method at every angle, back in the upright frame."""
+"""The photos of an evaluation: every method at every angle, back in the upright frame."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,28 +15,89 @@ import torch
 
 from samrot.canonicalizers import Canonicalizer
 from samrot.data.coco import CocoDataset
+from samrot.engines.background import in_background
 from samrot.engines.prompt_sources import PromptBoxes, PromptSource
 from samrot.errors import InputError
 from samrot.geometry import actions
-from samrot.predictor import RobustPredictor
+from samrot.pipeline import CanonicalImage, Pipeline
 from samrot.scoring import encode_mask, rle_iou
-from samrot.segmenters import Prompts, Segmentation
+from samrot.segmenters import Prompts, Segmentation, Segmenter
 from samrot.segmenters.memo import MemoSegmenter
 
 if TYPE_CHECKING:
     from samrot.engines.evaluate import EvaluateSettings, SegmenterSettings
 
+STAGES = ("read", "canonicalize", "prompt", "encode", "decode", "record")
+
+
+@dataclass
+class Photo:
+    """A photo on its way through the stages.
+
+    Args:
+        image_id: of the dataset.
+        upright: (H, W, 3) uint8 RGB.
+        turns: what is asked of it.
+        seconds: stage -> spent so far.
+        found: method -> angle -> JSON-ready result, so far.
+    """
+
+    image_id: int
+    upright: np.ndarray
+    turns: list[Turn] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    found: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Count the time within as that stage's."""
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] += time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A photo at one angle under one method.
+
+    Args:
+        photo: that is turned.
+        method: none, canonical or oracle.
+        turns: quarter turns from upright.
+        pose: what the method takes the pose to be; None for the plain segmenter.
+        prompts: in the frame of the turned photo.
+    """
+
+    photo: Photo
+    method: str
+    turns: int
+    pose: int | None
+    prompts: PromptBoxes
+
+
+@dataclass(frozen=True)
+class SegmentedTurn:
+    """Masks (N, H, W) bool in the frame of the turned photo, and their predicted IoUs (N,)."""
+
+    turn: Turn
+    masks: np.ndarray
+    predicted_ious: np.ndarray
+
 
 class PhotoRunner:
-    """Evaluate one photo: every method at every angle.
+    """Evaluate photos: every method at every angle.
+
+    In three stages: read photos, judge poses and ask for boxes; segment; turn masks back, encode
+    and write them.
 
     Args:
         settings: of the run.
         dataset: where photos and ground truth come from.
         source: of the boxes.
-        segmenter: shares work between the turns of a photo; None to score the masks that come with
-            the boxes.
+        segmenter: None to score the masks that come with the boxes.
         canonicalizer: needed for the method canonical.
+        overlap: the first and the last stage run in threads of their own, beside the second: with a
+            GPU that pays; a CPU is busy with any one of them.
     """
 
     def __init__(
@@ -40,84 +105,119 @@ class PhotoRunner:
         settings: EvaluateSettings,
         dataset: CocoDataset,
         source: PromptSource,
-        segmenter: MemoSegmenter | None,
+        segmenter: Segmenter | None,
         canonicalizer: Canonicalizer | None,
+        *,
+        overlap: bool,
     ) -> None:
         self.settings = settings
         self.dataset = dataset
         self.source = source
-        self.segmenter = segmenter
         self.canonicalizer = canonicalizer
-        self.predictor = None if segmenter is None else RobustPredictor(segmenter, None)
+        self.map_stage = in_background if overlap else map
+        self.memo: MemoSegmenter | None = None
+        if segmenter is not None:
+            self.memo = MemoSegmenter(segmenter, images_per_batch=settings.images_per_batch)
+            self.pipeline = Pipeline(self.memo, None)
 
-    def __call__(self, image_id: int) -> dict[str, Any]:
-        """A JSON-ready record: image id, seconds, and method -> angle -> what was found."""
-        upright = self.dataset.read(image_id)
-        seconds = {"canonicalize": 0.0, "encode": 0.0, "decode": 0.0}
-        methods: dict[str, dict[str, Any]] = {}
-        for method in self.settings.methods:
-            methods[method] = {
-                str(angle): self._run_turn(image_id, upright, method, angle // 90, seconds)
-                for angle in self.settings.angles
-            }
-        if self.segmenter is not None:
-            self.segmenter.clear()
-        return {"image_id": image_id, "methods": methods, "seconds": seconds}
+    def run(self, image_ids: Sequence[int], write: Callable[[dict[str, Any]], None]) -> None:
+        """Evaluate photos, in order.
 
-    def _run_turn(
-        self, image_id: int, upright: np.ndarray, method: str, turns: int, seconds: dict[str, float]
-    ) -> dict[str, Any]:
-        turned = actions.rotate_image(upright, turns)
+        Args:
+            image_ids: of the photos.
+            write: called with each photo's JSON-ready record: image id, seconds, and method ->
+                angle -> what was found; from another thread where stages overlap.
+
+        Raises:
+            InputError: if a photo is unusable; those before it were written.
+        """
+        photos = self.map_stage(self._prepare, image_ids)
+        segmented = self._segment_all(iter(photos))
+        for _ in self.map_stage(partial(self._record, write), segmented):
+            pass
+
+    def _prepare(self, image_id: int) -> Photo:
+        """Read, judge poses, ask for boxes."""
         start = time.perf_counter()
-        pose = None
-        if method == "canonical":
-            assert self.canonicalizer is not None
-            pose = self.canonicalizer.pose(turned)
-        elif method == "oracle":
-            pose = turns
-        canonicalized = time.perf_counter()
-        prompts = self.source.boxes(image_id, turned, turns, pose or 0)
-        prompted = time.perf_counter()
-        if self.predictor is not None:
-            self.predictor.set_image(turned, pose=pose)
-        encoded = time.perf_counter()
-        masks, scores = self._segment(prompts)
-        seconds["canonicalize"] += canonicalized - start
-        seconds["encode"] += encoded - prompted
-        seconds["decode"] += time.perf_counter() - encoded
-        return self._record(image_id, turns, pose, prompts, masks, scores)
+        photo = Photo(image_id, self.dataset.read(image_id))
+        photo.seconds["read"] = time.perf_counter() - start
+        for method in self.settings.methods:
+            for angle in self.settings.angles:
+                turns = angle // 90
+                turned = actions.rotate_image(photo.upright, turns)
+                pose = turns if method == "oracle" else None
+                if method == "canonical":
+                    assert self.canonicalizer is not None
+                    with photo.timed("canonicalize"):
+                        pose = self.canonicalizer.pose(turned)
+                with photo.timed("prompt"):
+                    prompts = self.source.boxes(image_id, turned, turns, pose or 0)
+                photo.turns.append(Turn(photo, method, turns, pose, prompts))
+        return photo
 
-    def _segment(self, prompts: PromptBoxes) -> tuple[np.ndarray, np.ndarray]:
-        """Masks (N, H, W) bool in the frame of the turned photo, and their predicted IoUs (N,)."""
+    def _segment_all(self, photos: Iterator[Photo]) -> Iterator[SegmentedTurn]:
+        """Work is shared between the turns of a photo, and encoding between those of a batch."""
+        while group := list(islice(photos, self.settings.images_per_batch)):
+            encoded = self._encode(group)
+            for photo in group:
+                for turn in photo.turns:
+                    yield self._segment(turn, next(encoded))
+                if self.memo is not None:
+                    self.memo.clear_segmentations()
+            if self.memo is not None:
+                self.memo.clear()
+
+    def _encode(self, photos: list[Photo]) -> Iterator[CanonicalImage | None]:
+        """Each turn of each photo; None where nothing segments."""
+        turns = [turn for photo in photos for turn in photo.turns]
+        if self.memo is None:
+            return iter([None] * len(turns))
+        start = time.perf_counter()
+        images = [actions.rotate_image(turn.photo.upright, turn.turns) for turn in turns]
+        encoded = self.pipeline.encode(images, [turn.pose for turn in turns])
+        for photo in photos:
+            photo.seconds["encode"] = (time.perf_counter() - start) / len(photos)
+        return iter(encoded)
+
+    def _segment(self, turn: Turn, image: CanonicalImage | None) -> SegmentedTurn:
+        prompts = turn.prompts
         if len(prompts.boxes_xyxy) == 0:
-            return np.zeros((0, 1, 1), dtype=bool), np.zeros(0)
-        if self.predictor is None:
+            return SegmentedTurn(turn, np.zeros((0, 1, 1), dtype=bool), np.zeros(0))
+        if image is None:
             if prompts.masks is None:
                 raise InputError(
                     "segmenter.name is detector, but the detector returned no masks; expected "
                     "samrot.Detections(boxes_xyxy, scores, category_ids, masks)"
                 )
-            return prompts.masks, np.ones(len(prompts.masks))
-        best = best_masks(
-            self.predictor, Prompts(boxes_xyxy=prompts.boxes_xyxy), self.settings.segmenter
-        )
-        return best.masks[:, 0].cpu().numpy(), best.scores[:, 0].cpu().double().numpy()
+            return SegmentedTurn(turn, prompts.masks, np.ones(len(prompts.masks)))
+        with turn.photo.timed("decode"):
+            best = best_masks(
+                partial(self.pipeline.decode, image),
+                Prompts(boxes_xyxy=prompts.boxes_xyxy),
+                self.settings.segmenter,
+            )
+            masks, scores = best.masks[:, 0].cpu().numpy(), best.scores[:, 0].cpu().double().numpy()
+        return SegmentedTurn(turn, masks, scores)
 
-    def _record(
-        self,
-        image_id: int,
-        turns: int,
-        pose: int | None,
-        prompts: PromptBoxes,
-        masks: np.ndarray,
-        predicted_ious: np.ndarray,
-    ) -> dict[str, Any]:
-        """What was found, in the upright frame."""
-        rles = [encode_mask(actions.rotate_image(mask, -turns)) for mask in masks]
+    def _record(self, write: Callable[[dict[str, Any]], None], segmented: SegmentedTurn) -> None:
+        """Turn masks back and encode them; write what was found, after a photo's last turn."""
+        turn = segmented.turn
+        photo = turn.photo
+        with photo.timed("record"):
+            found = photo.found.setdefault(turn.method, {})
+            found[str(90 * turn.turns)] = self._upright(segmented)
+        if turn is photo.turns[-1]:
+            write({"image_id": photo.image_id, "methods": photo.found, "seconds": photo.seconds})
+
+    def _upright(self, segmented: SegmentedTurn) -> dict[str, Any]:
+        turn, prompts = segmented.turn, segmented.turn.prompts
+        image_id = turn.photo.image_id
+        rles = [encode_mask(actions.rotate_image(mask, -turn.turns)) for mask in segmented.masks]
+        scores = _mask_scores(self.settings.score, prompts.scores, segmented.predicted_ious)
         record: dict[str, Any] = {
-            "pose": pose,
+            "pose": turn.pose,
             "masks": [rle["counts"] for rle in rles],
-            "scores": _mask_scores(self.settings.score, prompts.scores, predicted_ious).tolist(),
+            "scores": scores.tolist(),
             "category_ids": prompts.category_ids.tolist(),
             "instance_ids": None if prompts.instance_ids is None else prompts.instance_ids.tolist(),
         }
@@ -128,8 +228,8 @@ class PhotoRunner:
                 for rle, truth in zip(rles, truths, strict=True)
             ]
         else:
-            turned_hw = actions.rotate_size(self.dataset.size_hw(image_id), turns)
-            upright_boxes = actions.rotate_boxes(prompts.boxes_xyxy, -turns, turned_hw)
+            turned_hw = actions.rotate_size(self.dataset.size_hw(image_id), turn.turns)
+            upright_boxes = actions.rotate_boxes(prompts.boxes_xyxy, -turn.turns, turned_hw)
             upright_boxes[:, 2:] -= upright_boxes[:, :2]
             record["boxes_xywh"] = upright_boxes.tolist()
             record["box_scores"] = prompts.scores.tolist()
@@ -137,13 +237,19 @@ class PhotoRunner:
 
 
 def best_masks(
-    predictor: RobustPredictor, prompts: Prompts, settings: SegmenterSettings
+    decode: Callable[..., Segmentation], prompts: Prompts, settings: SegmenterSettings
 ) -> Segmentation:
-    """One mask for each prompt, as the settings say: of several candidates, refined, or at once."""
-    best = _best(predictor.predict_prompts(prompts, multimask_output=settings.multimask))
+    """One mask for each prompt, as the settings say: of several candidates, refined, or at once.
+
+    Args:
+        decode: as ``RobustPredictor.predict_prompts``.
+        prompts: for it.
+        settings: ``multimask`` and ``refine`` count.
+    """
+    best = _best(decode(prompts, multimask_output=settings.multimask, return_logits=False))
     for _ in range(settings.refine):
         refined = replace(prompts, mask_inputs=best.low_res_logits)
-        best = _best(predictor.predict_prompts(refined))
+        best = _best(decode(refined, multimask_output=False, return_logits=False))
     return best
 
 

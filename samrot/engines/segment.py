@@ -239,7 +239,7 @@ def _prompted(
             point_labels=np.array([prompt.labels]) if prompt.points else None,
         )
         check_prompts(one, predictor.original_size)
-        best = best_masks(predictor, one, settings)
+        best = best_masks(predictor.predict_prompts, one, settings)
         found.append(FoundObject(best.masks[0, 0].cpu().numpy(), float(best.scores[0, 0]), prompt))
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from samrot.data.coco import CocoDataset
+from samrot.engines.photo_runner import STAGES
 from samrot.engines.run_folder import RunFolder
 from samrot.geometry.actions import RLE
 from samrot.geometry.groups import C4
@@ -40,7 +41,7 @@ def summarise(
     Returns:
         The content of ``summary.json``; what is undefined is None.
     """
-    seconds = {"canonicalize": 0.0, "encode": 0.0, "decode": 0.0}
+    seconds = dict.fromkeys(STAGES, 0.0)
     for record in read_records():
         for stage in seconds:
             seconds[stage] += record["seconds"][stage]

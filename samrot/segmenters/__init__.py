@@ -16,7 +16,13 @@ from segment_anything.modeling import Sam
 from samrot import weights
 from samrot.devices import check_device
 from samrot.errors import InputError, check_choice
-from samrot.segmenters.base import BatchEncoder, Encoding, Segmentation, Segmenter
+from samrot.segmenters.base import (
+    BatchEncoder,
+    Encoding,
+    Segmentation,
+    Segmenter,
+    encode_together,
+)
 from samrot.segmenters.fast_encoder import EncoderSettings
 from samrot.segmenters.filled_box import FilledBoxSegmenter
 from samrot.segmenters.grabcut import GrabCutSegmenter
@@ -37,6 +43,7 @@ __all__ = [
     "Segmenter",
     "check_prompts",
     "checked_array",
+    "encode_together",
     "load_segmenter",
     "save_sam",
 ]

@@ -82,6 +82,13 @@ class BatchEncoder(Protocol):
         ...
 
 
+def encode_together(segmenter: Segmenter, images: Sequence[np.ndarray]) -> list[Encoding]:
+    """Look at photos, each (H, W, 3) uint8 RGB: at once, if the segmenter can."""
+    if isinstance(segmenter, BatchEncoder):
+        return segmenter.encode_batch(images)
+    return [segmenter.encode(image) for image in images]
+
+
 def check_remains(size_hw: tuple[int, int], resized_hw: tuple[int, int], name: str) -> None:
     """Refuse a photo so narrow that less than half a pixel of it remains when it is resized.
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
-from samrot.segmenters.base import Encoding, Segmentation, Segmenter
+from samrot.batches import in_batches
+from samrot.segmenters.base import Encoding, Segmentation, Segmenter, encode_together
 from samrot.segmenters.prompts import Prompts
 
 
@@ -17,18 +20,24 @@ class MemoSegmenter:
 
     Args:
         segmenter: does the work.
+        images_per_batch: encoded at once; more than one changes masks by rounding.
     """
 
-    def __init__(self, segmenter: Segmenter) -> None:
+    def __init__(self, segmenter: Segmenter, *, images_per_batch: int = 1) -> None:
         self.segmenter = segmenter
+        self.images_per_batch = images_per_batch
         self.name = segmenter.name
         self.predicts_scores = segmenter.predicts_scores
         self._encodings: dict[bytes, Encoding] = {}
         self._segmentations: dict[tuple[int, bytes], Segmentation] = {}
 
     def clear(self) -> None:
-        """Forget everything: call it after each photo, since memory is not bounded otherwise."""
+        """Forget everything, since memory is not bounded otherwise."""
         self._encodings.clear()
+        self._segmentations.clear()
+
+    def clear_segmentations(self) -> None:
+        """Forget the masks, and keep what photos look like."""
         self._segmentations.clear()
 
     @property
@@ -38,10 +47,25 @@ class MemoSegmenter:
 
     def encode(self, image: np.ndarray) -> Encoding:
         """See ``Segmenter.encode``."""
-        key = repr(image.shape).encode() + image.tobytes()
-        if key not in self._encodings:
-            self._encodings[key] = self.segmenter.encode(image)
-        return self._encodings[key]
+        return self.encode_batch([image])[0]
+
+    def encode_batch(self, images: Sequence[np.ndarray]) -> list[Encoding]:
+        """See ``BatchEncoder.encode_batch``; any number of photos, encoded in batches."""
+        keys = [repr(image.shape).encode() + image.tobytes() for image in images]
+        unseen = {
+            key: image
+            for key, image in zip(keys, images, strict=True)
+            if key not in self._encodings
+        }
+        unseen_keys, unseen_images = list(unseen), list(unseen.values())
+
+        def encode(batch: slice) -> None:
+            found = encode_together(self.segmenter, unseen_images[batch])
+            self._encodings.update(zip(unseen_keys[batch], found, strict=True))
+
+        if unseen:
+            in_batches(encode, len(unseen), self.images_per_batch)
+        return [self._encodings[key] for key in keys]
 
     def decode(
         self,

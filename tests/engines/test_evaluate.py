@@ -24,7 +24,13 @@ from samrot.engines.evaluate import (
     SegmenterSettings,
     evaluate,
 )
-from samrot.engines.prompt_sources import PromptSettings, load_detector, xywh_to_xyxy
+from samrot.engines.photo_runner import PhotoRunner
+from samrot.engines.prompt_sources import (
+    GroundTruthBoxes,
+    PromptSettings,
+    load_detector,
+    xywh_to_xyxy,
+)
 from samrot.errors import InputError
 from samrot.geometry import actions
 from samrot.segmenters import SEGMENTERS, Encoding, Prompts, Segmentation
@@ -350,6 +356,7 @@ def test_settings_are_checked(coloured: tuple[Path, Path], tmp_path: Path) -> No
         ({"angles": [45]}, "angles entry is 45; expected one of: 0, 90, 180, 270"),
         ({"angles": [0, 0]}, "expected each once"),
         ({"limit": 0}, "limit is 0"),
+        ({"images_per_batch": 0}, "images_per_batch is 0"),
         ({"score": "best"}, "score is 'best'"),
     ):
         with pytest.raises(InputError, match=message):
@@ -385,6 +392,36 @@ def test_a_damaged_photo_stops_the_run_and_loses_nothing(
     with pytest.raises(InputError, match=r"3\.png does not exist"):
         evaluate(settings(coloured, tmp_path / "third", "colour"))
     assert not (tmp_path / "third").exists()
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("images_per_batch", [1, 2])
+def test_stages_in_turn_or_at_once_find_the_same(
+    overlap: bool, images_per_batch: int, coloured: tuple[Path, Path], tmp_path: Path
+) -> None:
+    def records(images_per_batch: int, *, overlap: bool) -> list[dict[str, Any]]:
+        wanted = settings(
+            coloured, tmp_path / "run", "colour", methods=ALL, images_per_batch=images_per_batch
+        )
+        dataset = CocoDataset.load(*coloured)
+        source = GroundTruthBoxes(dataset)
+        canonicalizer = samrot.load_canonicalizer("c4")
+        runner = PhotoRunner(
+            wanted, dataset, source, ColourSegmenter(), canonicalizer, overlap=overlap
+        )
+        found: list[dict[str, Any]] = []
+        try:
+            runner.run(dataset.image_ids, found.append)
+        except InputError as error:
+            assert "3.png cannot be decoded" in str(error)
+        return [without_seconds(record) for record in found]
+
+    expected = records(1, overlap=False)
+    assert len(expected) == 3
+    assert records(images_per_batch, overlap=overlap) == expected
+    third = coloured[0] / "3.png"
+    third.write_bytes(third.read_bytes()[:60])
+    assert records(1, overlap=overlap) == expected[:2]
 
 
 def test_a_run_folder_belongs_to_its_settings(coloured: tuple[Path, Path], tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 
 from samrot import InputError, load_segmenter
-from samrot.segmenters import SEGMENTERS, Prompts, Segmenter
+from samrot.segmenters import SEGMENTERS, Encoding, Prompts, Segmenter
 from samrot.segmenters.memo import MemoSegmenter
+from tests.conftest import ThresholdSegmenter
 
 NEED_FILES = ("sam_vit_b", "sam_vit_l", "sam_vit_h", "transformers")
 OFFLINE = [name for name in SEGMENTERS if name not in NEED_FILES]
@@ -73,8 +76,39 @@ def test_memo_answers_by_content(segmenter: Segmenter) -> None:
     assert memo.decode(encoding, Prompts(boxes_xyxy=BOXES.copy())) is result
     assert memo.decode(encoding, Prompts(boxes_xyxy=BOXES + 1)) is not result
     assert torch.equal(result.masks, segmenter.decode(encoding, Prompts(boxes_xyxy=BOXES)).masks)
+    memo.clear_segmentations()
+    assert memo.encode(photo) is encoding
+    assert memo.decode(encoding, Prompts(boxes_xyxy=BOXES)) is not result
     memo.clear()
     assert memo.encode(photo) is not encoding
+
+
+class CountingSegmenter(ThresholdSegmenter):
+    """Notes the size of each batch; runs out of memory above ``most``."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.batches: list[int] = []
+
+    def encode_batch(self, images: Sequence[np.ndarray]) -> list[Encoding]:
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.batches.append(len(images))
+        return [self.encode(image) for image in images]
+
+
+@pytest.mark.parametrize(("most", "batches"), [(9, [4, 2]), (3, [2, 2, 2])])
+def test_memo_encodes_what_is_new_in_batches(most: int, batches: list[int]) -> None:
+    photos = [np.roll(disc_photo(), shift, axis=0) for shift in (0, 1, 2, 0, 3, 4, 5, 1)]
+    segmenter = CountingSegmenter(most)
+    memo = MemoSegmenter(segmenter, images_per_batch=4)
+    encodings = memo.encode_batch(photos)
+    assert segmenter.batches == batches
+    assert encodings[3] is encodings[0]
+    for photo, encoding in zip(photos, encodings, strict=True):
+        assert np.array_equal(encoding.features, segmenter.encode(photo).features)
+    assert memo.encode_batch(photos) == encodings
+    assert segmenter.batches == batches
 
 
 @pytest.mark.parametrize("name", ["grabcut", "box"])
