@@ -7,6 +7,7 @@ at once.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 import warnings
@@ -197,7 +198,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InputError, ArgumentError) as error:
         return _fail(str(error))
     except OSError as error:
-        return _fail(f"{error.strerror or error}: {error.filename or 'input or output failed'}")
+        place = f": {error.filename}" if error.filename else ""
+        remedy = "; free some space and run the same command again"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return _fail(f"{error.strerror or error}{place}{remedy if full else ''}")
     except KeyboardInterrupt:
         print("samrot: interrupted; run the same command again", file=sys.stderr)
         return 130

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and errors that name them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     partial = path.with_name(f"{path.name}.partial")
     try:
-        yield partial
+        with naming(path):
+            yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Put the file's name into an OSError that has none, as of a disk that is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,24 +45,51 @@ def average_precision(
     coco_class, evaluation_class = _scorer_classes(scorer)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = coco_class()
-        truth.dataset = copy.deepcopy(content)
+        # Both scorers write into records, never into what those hold.
+        truth.dataset = {**content, "annotations": [dict(a) for a in content["annotations"]]}
         truth.createIndex()
         # loadRes refuses an empty list.
         found = (
-            truth.loadRes(copy.deepcopy(list(results)))
+            truth.loadRes([dict(result) for result in results])
             if results
             else _no_results(coco_class, content)
         )
-        evaluation = evaluation_class(truth, found, kind)
-        evaluation.params.imgIds = list(image_ids)
-        evaluation.evaluate()
-        evaluation.accumulate()
+        evaluation = _evaluate_by_category(partial(evaluation_class, truth, found, kind), image_ids)
         evaluation.summarize()
     values = evaluation.stats[:6]
     return {
         name: None if value < 0 else float(value)
         for name, value in zip(METRICS, values, strict=True)
     }
+
+
+def _evaluate_by_category(build: Callable[[], Any], image_ids: Sequence[int]) -> Any:
+    """Evaluate one category at a time, on the images that have to do with it.
+
+    The arrays are those of all categories and images at once; what the scorer keeps of each pair of
+    the two, and the time it takes for it, is not.
+    """
+    whole = build()
+    wanted = set(image_ids)
+    images: dict[int, set[int]] = {category_id: set() for category_id in whole.params.catIds}
+    for annotation in (*whole.cocoGt.anns.values(), *whole.cocoDt.anns.values()):
+        image_id, category_id = annotation["image_id"], annotation["category_id"]
+        if image_id in wanted and category_id in images:
+            images[category_id].add(image_id)
+    params = whole.params
+    shape = (len(params.iouThrs), len(images), len(params.areaRng), len(params.maxDets))
+    recall = -np.ones(shape)
+    precision = -np.ones((shape[0], len(params.recThrs), *shape[1:]))
+    for k, category_id in enumerate(images):
+        if images[category_id]:
+            part = build()
+            part.params.imgIds, part.params.catIds = sorted(images[category_id]), [category_id]
+            part.evaluate()
+            part.accumulate()
+            precision[:, :, k] = part.eval["precision"][:, :, 0]
+            recall[:, k] = part.eval["recall"][:, 0]
+    whole.eval = {"precision": precision, "recall": recall}
+    return whole
 
 
 def _scorer_classes(scorer: str) -> tuple[Any, Any]:

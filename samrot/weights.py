@@ -109,8 +109,23 @@ def save(
 
 def save_official(path: str | Path, state: dict[str, Tensor]) -> None:
     """Write tensors in the format of the official SAM checkpoints; whole or not at all."""
+    save_torch(path, {name: tensor.detach().cpu() for name, tensor in state.items()})
+
+
+def save_torch(path: str | Path, content: object) -> None:
+    """``torch.save``, whole or not at all.
+
+    Raises:
+        OSError: if the disk is full, which torch reports as an error of its own.
+    """
     with replacing(path) as partial:
-        torch.save({name: tensor.detach().cpu() for name, tensor in state.items()}, partial)
+        try:
+            with partial.open("wb") as file:
+                torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load(path: str | Path, *, format_name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

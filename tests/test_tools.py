@@ -58,10 +58,16 @@ def test_compare(scenes_folder: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_benchmark(tmp_path: Path) -> None:
     done = run(
-        "tools/benchmark.py", str(tmp_path), "--only", "canonicalizer", "training",
-        "--repeats", "1",
+        "tools/benchmark.py", str(tmp_path), "--only", "canonicalizer", "training", "stages",
+        "--repeats", "1", "--photos", "1", "--sam", "sam_mini",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "| samrot G-WRN, float32 |" in (tmp_path / "benchmark.md").read_text()
     content = json.loads((tmp_path / "benchmark.json").read_text())
     assert content["canonicalizer"]["samrot c4"][0] > 0
+    stages = content["stages"]
+    parts = [stages[name][0] for name in ("read", "canonicalize", "encode", "decode", "record")]
+    assert 0 < sum(parts) < 1.05 * stages["the whole"][0]
+    refused = run("tools/benchmark.py", str(tmp_path), "--only", "masks")
+    assert refused.returncode == 2
+    assert "masks needs --data" in refused.stderr

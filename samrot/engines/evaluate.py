@@ -20,6 +20,7 @@ from samrot.engines.prompt_sources import PromptSettings, build_prompt_source
 from samrot.engines.run_folder import RunFolder
 from samrot.engines.summary import summarise, summary_table
 from samrot.errors import InputError, MissingFileError, check_choice
+from samrot.files import naming
 from samrot.scoring import SCORERS
 from samrot.segmenters import EncoderSettings, Segmenter, load_segmenter
 
@@ -224,11 +225,11 @@ def _run_photos(
         desc="evaluate", unit="image", initial=num_done,
         total=num_done + len(image_ids), disable=rank != 0,
     )  # fmt: skip
-    with path.open("a") as file, progress:
+    with progress:
 
         def write(record: dict[str, Any]) -> None:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
+            with naming(path), path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
             progress.update()
 
         photo_runner.run(image_ids, write)

@@ -218,32 +218,32 @@ def fit(fabric: Fabric, settings: FitSettings, run: RunFolder, task: TrainingTas
         initial=first_step * optim.batch_size, total=optim.steps * optim.batch_size, desc="train",
         unit="image", disable=not fabric.is_global_zero,
     )  # fmt: skip
-    for step in range(first_step, optim.steps):
-        torch.manual_seed(_seed(settings.seed, step, fabric.global_rank))
-        for group in optimizer.param_groups:
-            group["lr"] = optim.learning_rate_at(step)
-        shown = _step(fabric, wrapped, optimizer, trained, batches, step, settings, run)
-        average.update_parameters(task.model)
-        curves.update(shown)
-        progress.update(optim.batch_size)
-        progress.set_postfix({k: f"{v:.3f}" for k, v in curves.values.items()}, refresh=False)
-        done = step + 1
-        if done % settings.val_every and done != optim.steps:
-            continue
-        average.eval()
-        measured = _measure(fabric, task, average.module)
-        if fabric.is_global_zero:
-            row = {"step": done, **curves.values, "learning_rate": optim.learning_rate_at(step)}
-            _log(run, logger, row | measured)
-            task.save(average.module, checkpoint)
-            if measured and measured[task.measure] > best.value:
-                best.value = measured[task.measure]
-                task.save(average.module, checkpoint.with_name(f"best_{checkpoint.name}"))
-        average.train()
-        if fabric.is_global_zero:
-            run.save(done, **state, curves=curves, best=best)
-        fabric.barrier()
-    progress.close()
+    with progress:
+        for step in range(first_step, optim.steps):
+            torch.manual_seed(_seed(settings.seed, step, fabric.global_rank))
+            for group in optimizer.param_groups:
+                group["lr"] = optim.learning_rate_at(step)
+            shown = _step(fabric, wrapped, optimizer, trained, batches, step, settings, run)
+            average.update_parameters(task.model)
+            curves.update(shown)
+            progress.update(optim.batch_size)
+            progress.set_postfix({k: f"{v:.3f}" for k, v in curves.values.items()}, refresh=False)
+            done = step + 1
+            if done % settings.val_every and done != optim.steps:
+                continue
+            average.eval()
+            measured = _measure(fabric, task, average.module)
+            if fabric.is_global_zero:
+                row = {"step": done, **curves.values, "learning_rate": optim.learning_rate_at(step)}
+                _log(run, logger, row | measured)
+                task.save(average.module, checkpoint)
+                if measured and measured[task.measure] > best.value:
+                    best.value = measured[task.measure]
+                    task.save(average.module, checkpoint.with_name(f"best_{checkpoint.name}"))
+            average.train()
+            if fabric.is_global_zero:
+                run.save(done, **state, curves=curves, best=best)
+            fabric.barrier()
     return checkpoint
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import yaml
 
+from samrot import weights
 from samrot.errors import InputError
 from samrot.files import replacing
 
@@ -88,8 +89,7 @@ class RunFolder:
     def save(self, step: int, **parts: Any) -> None:
         """Write the training state (anything with ``state_dict``) atomically."""
         state = {name: part.state_dict() for name, part in parts.items()}
-        with replacing(self.path / _STATE) as partial:
-            torch.save({"step": step, **state}, partial)
+        weights.save_torch(self.path / _STATE, {"step": step, **state})
 
     def restore(self, **parts: Any) -> int:
         """Load the training state, if there is one, into ``parts``; the step to go on from."""

@@ -105,9 +105,25 @@ class FastEncoder(nn.Module):
         own = own.to(self.dtype)
         if settings.channels_last:
             own = own.to(memory_format=torch.channels_last)
-        self.encoder = torch.compile(own) if settings.compile else own
+        self.encoder = own
+        self.compiler_errors: tuple[type[Exception], ...] = ()
+        if settings.compile:
+            from torch._dynamo.exc import BackendCompilerFailed  # seconds to import
+
+            own.compile()
+            self.compiler_errors = (BackendCompilerFailed,)
 
     def forward(self, squares: Tensor) -> Tensor:
-        """(B, 3, S, S) to (B, C, s, s)."""
+        """(B, 3, S, S) to (B, C, s, s).
+
+        Raises:
+            InputError: if it should be compiled, and cannot be here.
+        """
         squares = squares.to(self.dtype, memory_format=self.layout)
-        return self.encoder(squares).float().contiguous()
+        try:
+            return self.encoder(squares).float().contiguous()
+        except self.compiler_errors as error:
+            raise InputError(
+                f"compile is true, but torch.compile fails here ({str(error).splitlines()[0]}); it "
+                "needs a C++ compiler, for a GPU Triton: install it, or leave compile out"
+            ) from error

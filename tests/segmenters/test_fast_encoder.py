@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -47,6 +49,23 @@ def test_same_embeddings(settings: dict[str, object], tolerance: float, vit: Sam
         assert torch.equal(value, kept[name])
         assert value.stride() == strides[name]
         assert value.dtype == torch.float32
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled(vit: SamSegmenter) -> None:
+    compiled = SamSegmenter(vit.sam, encoder=EncoderSettings(attention="sdpa", compile=True))
+    for image in (random_photo(0, 48, 64), random_photo(1, 64, 40)):
+        expected, got = vit.encode(image).features, compiled.encode(image).features
+        assert float((got - expected).norm() / expected.norm()) < 1e-5
+
+
+def test_what_cannot_be_compiled_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.compiler.reset()
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "no_such_compiler"))
+    segmenter = samrot.load_segmenter(encoder=EncoderSettings(compile=True))
+    with pytest.raises(samrot.InputError, match=r"compile is true, but .*needs a C\+\+ compiler"):
+        segmenter.encode(random_photo(0, 30, 40))
 
 
 def test_positions_count(vit: SamSegmenter) -> None:

@@ -1,0 +1,1 @@
+"""What ``tools/benchmark.py`` compares: one file for each part of samrot."""

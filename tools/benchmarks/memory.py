@@ -1,0 +1,68 @@
+"""Peak memory, each measured in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import samrot
+from benchmarks.racing import Figures
+from benchmarks.subjects import PHOTO_HW, Options, boxes_on, build_sam, photo, write_coco_like
+from samrot.engines.evaluate import DataSettings, EvaluateSettings, SegmenterSettings, evaluate
+from samrot.segmenters import Prompts
+
+
+def compare_memory(options: Options) -> Figures:
+    """Peak memory as boxes in a photo, and photos in an evaluation, grow.
+
+    The evaluations are of the filled box, so that thousands of photos take minutes: what they hold
+    besides a segmenter shows undiluted.
+    """
+    figures = {
+        f"{options.sam}, {count} boxes": {"GB": _peak(_segment_boxes, options.sam, count)}
+        for count in (10, 1000)
+    }
+    for count in options.memory_photos:
+        with TemporaryDirectory() as folder:
+            write_coco_like(Path(folder) / "data", count)
+            figures[f"box, {count} photos"] = {"GB": _peak(_evaluate, folder)}
+    return figures
+
+
+def _peak(work: Callable[..., None], *arguments: object) -> float:
+    """GB."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(_measured, work, *arguments).result()
+
+
+def _measured(work: Callable[..., None], *arguments: object) -> float:
+    work(*arguments)
+    # getrusage would count the parent's memory too.
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 2**20
+    raise RuntimeError("/proc/self/status has no VmHWM; memory is measured on Linux only")
+
+
+def _segment_boxes(sam: str, count: int) -> None:
+    predictor = samrot.RobustPredictor(build_sam(sam))
+    predictor.set_image(photo())
+    found = predictor.predict_prompts(Prompts(boxes_xyxy=boxes_on(PHOTO_HW, count)))
+    assert found.masks.shape == (count, 1, *PHOTO_HW)
+
+
+def _evaluate(folder: str) -> None:
+    data = Path(folder) / "data"
+    evaluate(
+        EvaluateSettings(
+            data=DataSettings(
+                images=str(data / "images"), annotations=str(data / "annotations.json")
+            ),
+            out=str(Path(folder) / "run"),
+            segmenter=SegmenterSettings(name="box"),
+            methods=["canonical"],
+        )
+    )
