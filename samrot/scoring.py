@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import cv2
 import numpy as np
 from pycocotools import coco, cocoeval
 from pycocotools import mask as coco_mask
@@ -121,7 +122,8 @@ def rle_iou(first: RLE, second: RLE) -> float:
 
 def encode_mask(mask: np.ndarray) -> RLE:
     """(H, W) bool to a compressed RLE whose counts are text, ready for JSON."""
-    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    pixels = np.ascontiguousarray(mask, dtype=bool).view(np.uint8)
+    rle = coco_mask.encode(cv2.transpose(pixels).T)  # in Fortran order, sooner than by numpy
     return RLE(size=[int(side) for side in rle["size"]], counts=rle["counts"].decode("ascii"))
 
 

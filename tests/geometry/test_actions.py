@@ -64,6 +64,35 @@ def test_numpy_torch_and_rle_agree(k: int) -> None:
         assert np.array_equal(coco_mask.decode(result).astype(bool), turned)
 
 
+@pytest.mark.parametrize("k", range(-1, 5))
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "float32", "float64", "int64"])
+@pytest.mark.parametrize("shape", [(5, 8), (70, 33, 3), (5, 8, 1), (4, 3, 2), (0, 4), (1, 1)])
+def test_every_kind_of_pixel_is_moved(k: int, dtype: str, shape: tuple[int, ...]) -> None:
+    image = np.random.default_rng(2).integers(0, 200, shape).astype(dtype)
+    expected = np.rot90(image, k)
+    for given in (image, np.asfortranarray(image), np.repeat(image, 2, axis=1)[:, ::2]):
+        turned = actions.rotate_image(given, k)
+        assert turned.dtype == image.dtype
+        assert turned.flags.c_contiguous
+        assert np.array_equal(turned, expected)
+
+
+@pytest.mark.parametrize("k", range(4))
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32, torch.bfloat16, torch.int64])
+@pytest.mark.parametrize("shape", [(2, 3, 5, 8), (0, 3, 5, 8), (5, 8)])
+def test_every_kind_of_tensor_is_turned(k: int, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    tensor = (torch.rand(shape) * 9).to(dtype)
+    expected = torch.rot90(tensor, k, (-2, -1))
+    assert torch.equal(actions.rotate_tensor(tensor, k), expected)
+    assert torch.equal(actions.rotate_tensor(tensor.mT, k), torch.rot90(tensor.mT, k, (-2, -1)))
+    if dtype == torch.float32:
+        leaf = tensor.clone().requires_grad_()
+        turned = actions.rotate_tensor(leaf, k)
+        assert torch.equal(turned, expected)
+        turned.sum().backward()
+        assert torch.equal(leaf.grad, torch.ones_like(leaf))
+
+
 def test_arguments_are_not_mutated() -> None:
     boxes = np.array([[1.0, 2.0, 3.0, 4.0]])
     kept = boxes.copy()
