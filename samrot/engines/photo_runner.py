@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,14 +61,12 @@ class Turn:
     """A photo at one angle under one method.
 
     Args:
-        photo: that is turned.
         method: none, canonical or oracle.
         turns: quarter turns from upright.
         pose: what the method takes the pose to be; None for the plain segmenter.
         prompts: in the frame of the turned photo.
     """
 
-    photo: Photo
     method: str
     turns: int
     pose: int | None
@@ -77,8 +75,16 @@ class Turn:
 
 @dataclass(frozen=True)
 class SegmentedTurn:
-    """Masks (N, H, W) bool in the frame of the turned photo, and their predicted IoUs (N,)."""
+    """What was found in a photo at a turn.
 
+    Args:
+        photo: the one.
+        turn: of its turns.
+        masks: (N, H, W) bool, in the frame of the turned photo.
+        predicted_ious: (N,) of them.
+    """
+
+    photo: Photo
     turn: Turn
     masks: np.ndarray
     predicted_ious: np.ndarray
@@ -152,7 +158,7 @@ class PhotoRunner:
                         pose = self.canonicalizer.pose(turned)
                 with photo.timed("prompt"):
                     prompts = self.source.boxes(image_id, turned, turns, pose or 0)
-                photo.turns.append(Turn(photo, method, turns, pose, prompts))
+                photo.turns.append(Turn(method, turns, pose, prompts))
         return photo
 
     def _segment_all(self, photos: Iterator[Photo]) -> Iterator[SegmentedTurn]:
@@ -161,7 +167,7 @@ class PhotoRunner:
             encoded = self._encode(group)
             for photo in group:
                 for turn in photo.turns:
-                    yield self._segment(turn, next(encoded))
+                    yield self._segment(photo, turn, next(encoded))
                 if self.memo is not None:
                     self.memo.clear_segmentations()
             if self.memo is not None:
@@ -169,40 +175,43 @@ class PhotoRunner:
 
     def _encode(self, photos: list[Photo]) -> Iterator[CanonicalImage | None]:
         """Each turn of each photo; None where nothing segments."""
-        turns = [turn for photo in photos for turn in photo.turns]
         if self.memo is None:
-            return iter([None] * len(turns))
+            return repeat(None)
         start = time.perf_counter()
-        images = [actions.rotate_image(turn.photo.upright, turn.turns) for turn in turns]
-        encoded = self.pipeline.encode(images, [turn.pose for turn in turns])
+        images = [
+            actions.rotate_image(photo.upright, turn.turns)
+            for photo in photos
+            for turn in photo.turns
+        ]
+        poses = [turn.pose for photo in photos for turn in photo.turns]
+        encoded = self.pipeline.encode(images, poses)
         for photo in photos:
             photo.seconds["encode"] = (time.perf_counter() - start) / len(photos)
         return iter(encoded)
 
-    def _segment(self, turn: Turn, image: CanonicalImage | None) -> SegmentedTurn:
+    def _segment(self, photo: Photo, turn: Turn, image: CanonicalImage | None) -> SegmentedTurn:
         prompts = turn.prompts
         if len(prompts.boxes_xyxy) == 0:
-            return SegmentedTurn(turn, np.zeros((0, 1, 1), dtype=bool), np.zeros(0))
+            return SegmentedTurn(photo, turn, np.zeros((0, 1, 1), dtype=bool), np.zeros(0))
         if image is None:
             if prompts.masks is None:
                 raise InputError(
                     "segmenter.name is detector, but the detector returned no masks; expected "
                     "samrot.Detections(boxes_xyxy, scores, category_ids, masks)"
                 )
-            return SegmentedTurn(turn, prompts.masks, np.ones(len(prompts.masks)))
-        with turn.photo.timed("decode"):
+            return SegmentedTurn(photo, turn, prompts.masks, np.ones(len(prompts.masks)))
+        with photo.timed("decode"):
             best = best_masks(
                 partial(self.pipeline.decode, image),
                 Prompts(boxes_xyxy=prompts.boxes_xyxy),
                 self.settings.segmenter,
             )
             masks, scores = best.masks[:, 0].cpu().numpy(), best.scores[:, 0].cpu().double().numpy()
-        return SegmentedTurn(turn, masks, scores)
+        return SegmentedTurn(photo, turn, masks, scores)
 
     def _record(self, write: Callable[[dict[str, Any]], None], segmented: SegmentedTurn) -> None:
         """Turn masks back and encode them; write what was found, after a photo's last turn."""
-        turn = segmented.turn
-        photo = turn.photo
+        photo, turn = segmented.photo, segmented.turn
         with photo.timed("record"):
             found = photo.found.setdefault(turn.method, {})
             found[str(90 * turn.turns)] = self._upright(segmented)
@@ -211,7 +220,7 @@ class PhotoRunner:
 
     def _upright(self, segmented: SegmentedTurn) -> dict[str, Any]:
         turn, prompts = segmented.turn, segmented.turn.prompts
-        image_id = turn.photo.image_id
+        image_id = segmented.photo.image_id
         rles = [encode_mask(actions.rotate_image(mask, -turn.turns)) for mask in segmented.masks]
         scores = _mask_scores(self.settings.score, prompts.scores, segmented.predicted_ious)
         record: dict[str, Any] = {

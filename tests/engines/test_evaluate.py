@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -422,6 +424,39 @@ def test_stages_in_turn_or_at_once_find_the_same(
     third = coloured[0] / "3.png"
     third.write_bytes(third.read_bytes()[:60])
     assert records(1, overlap=overlap) == expected[:2]
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_photos_are_let_go(
+    overlap: bool, coloured: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when the garbage collector finds them, which may be thousands of photos later."""
+    read = CocoDataset.read
+    photos: list[weakref.ref[np.ndarray]] = []
+
+    def watched(dataset: CocoDataset, image_id: int) -> np.ndarray:
+        image = read(dataset, image_id)
+        photos.append(weakref.ref(image))
+        return image
+
+    monkeypatch.setattr(CocoDataset, "read", watched)
+    dataset = CocoDataset.load(*coloured)
+    runner = PhotoRunner(
+        settings(coloured, tmp_path / "run", "colour", methods=ALL),
+        dataset,
+        GroundTruthBoxes(dataset),
+        ColourSegmenter(),
+        samrot.load_canonicalizer("c4"),
+        overlap=overlap,
+    )
+    gc.collect()
+    gc.disable()
+    try:
+        runner.run(dataset.image_ids, lambda record: None)
+        assert len(photos) == 3
+        assert [photo() for photo in photos] == [None] * 3
+    finally:
+        gc.enable()
 
 
 def test_a_run_folder_belongs_to_its_settings(coloured: tuple[Path, Path], tmp_path: Path) -> None:

@@ -64,5 +64,6 @@ def _evaluate(folder: str) -> None:
             out=str(Path(folder) / "run"),
             segmenter=SegmenterSettings(name="box"),
             methods=["canonical"],
+            angles=[0, 90],
         )
     )
