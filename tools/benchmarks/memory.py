@@ -10,16 +10,25 @@ from tempfile import TemporaryDirectory
 
 import samrot
 from benchmarks.racing import Figures
-from benchmarks.subjects import PHOTO_HW, Options, boxes_on, build_sam, photo, write_coco_like
+from benchmarks.subjects import (
+    PHOTO_HW,
+    Options,
+    boxes_on,
+    build_sam,
+    photo,
+    photo_loop,
+    write_coco_like,
+)
+from samrot.data.coco import CocoDataset
 from samrot.engines.evaluate import DataSettings, EvaluateSettings, SegmenterSettings, evaluate
-from samrot.segmenters import Prompts
+from samrot.segmenters import Prompts, SamSegmenter
 
 
 def compare_memory(options: Options) -> Figures:
     """Peak memory as boxes in a photo, and photos in an evaluation, grow.
 
     The evaluations are of the filled box, so that thousands of photos take minutes: what they hold
-    besides a segmenter shows undiluted.
+    besides a segmenter shows undiluted. Two of their photos go through the model as well.
     """
     figures = {
         f"{options.sam}, {count} boxes": {"GB": _peak(_segment_boxes, options.sam, count)}
@@ -29,6 +38,9 @@ def compare_memory(options: Options) -> Figures:
         with TemporaryDirectory() as folder:
             write_coco_like(Path(folder) / "data", count)
             figures[f"box, {count} photos"] = {"GB": _peak(_evaluate, folder)}
+            figures[f"{options.sam}, two of {count} photos"] = {
+                "GB": _peak(_look_at_two, options.sam, folder)
+            }
     return figures
 
 
@@ -52,6 +64,12 @@ def _segment_boxes(sam: str, count: int) -> None:
     predictor.set_image(photo())
     found = predictor.predict_prompts(Prompts(boxes_xyxy=boxes_on(PHOTO_HW, count)))
     assert found.masks.shape == (count, 1, *PHOTO_HW)
+
+
+def _look_at_two(sam: str, folder: str) -> None:
+    data = Path(folder) / "data"
+    dataset = CocoDataset.load(data / "images", data / "annotations.json")
+    photo_loop(dataset, SamSegmenter(build_sam(sam)), methods=["canonical"], limit=2)()
 
 
 def _evaluate(folder: str) -> None:
