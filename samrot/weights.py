@@ -99,7 +99,17 @@ def save(
         name: (tensor.half() if tensor.is_floating_point() else tensor).detach().cpu().contiguous()
         for name, tensor in state.items()
     }
-    metadata = {"samrot": json.dumps({"format": format_name, **header})}
+    save_tensors(path, tensors, {"samrot": json.dumps({"format": format_name, **header})})
+
+
+def save_tensors(
+    path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """``safetensors.torch.save_file``, whole or not at all.
+
+    Raises:
+        OSError: if the disk is full, which safetensors reports as an error of its own.
+    """
     with replacing(path) as partial:
         try:
             save_file(tensors, partial, metadata=metadata)

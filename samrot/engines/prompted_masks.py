@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,10 +18,10 @@ from samrot.data.coco import CocoDataset
 from samrot.data.prompted_views import PromptedView, PromptedViews
 from samrot.engines.fit import TrainingTask
 from samrot.engines.prompt_sources import xywh_to_xyxy
-from samrot.files import replacing
 from samrot.losses import MaskLossWeights, mask_iou, mask_losses
 from samrot.predictor import RobustPredictor
 from samrot.segmenters import Prompts
+from samrot.weights import save_tensors
 
 SAM_LOSS = MaskLossWeights()
 
@@ -118,8 +118,7 @@ class EmbeddingCache:
         if new:
             encoded = sam.image_encoder(normalised_squares(sam, [batch[i] for i in new]))
             for i, embedding in zip(new, encoded, strict=True):
-                with replacing(paths[i]) as partial:
-                    save_file({"embedding": embedding.float().contiguous().cpu()}, partial)
+                save_tensors(paths[i], {"embedding": embedding.float().contiguous().cpu()})
         stored = [load_file(path)["embedding"] for path in paths]
         return torch.stack(stored).to(sam.device)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from samrot.data.coco import CocoDataset
@@ -118,14 +118,15 @@ def _summarise_method(
     return result
 
 
-def _score_angle(
-    name: str,
-    found: list[tuple[int, dict[str, Any]]],
-    dataset: CocoDataset,
-    image_ids: list[int],
-    run: RunFolder,
-    scorer: str,
-) -> dict[str, Any]:
+def coco_results(
+    found: Iterable[tuple[int, dict[str, Any]]], dataset: CocoDataset
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Masks and boxes as COCO results; no boxes where they are the ground truth's.
+
+    Args:
+        found: image id, and what was found at one angle by one method.
+        dataset: of the images.
+    """
     masks, boxes = [], []
     for image_id, turn in found:
         for place, counts in enumerate(turn["masks"]):
@@ -135,6 +136,18 @@ def _score_angle(
             if "boxes_xywh" in turn:
                 bbox, score = turn["boxes_xywh"][place], turn["box_scores"][place]
                 boxes.append({**shared, "bbox": bbox, "score": score})
+    return masks, boxes
+
+
+def _score_angle(
+    name: str,
+    found: list[tuple[int, dict[str, Any]]],
+    dataset: CocoDataset,
+    image_ids: list[int],
+    run: RunFolder,
+    scorer: str,
+) -> dict[str, Any]:
+    masks, boxes = coco_results(found, dataset)
     run.write_json(f"{name}.json", masks)
     scores: dict[str, Any] = {
         **average_precision(dataset.content, masks, image_ids, "segm", scorer)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-import samrot
 from benchmarks.racing import Figures, Timings, race
 from benchmarks.subjects import Options, build_sam, photo, photo_loop
 from samrot.data.coco import CocoDataset
+from samrot.engines.summary import coco_results
 from samrot.geometry.actions import RLE
 from samrot.scoring import average_precision, rle_iou
 from samrot.segmenters import EncoderSettings, Encoding, SamSegmenter, Segmenter
@@ -64,17 +63,18 @@ def compare_masks(options: Options) -> Figures:
     """
     assert options.data is not None
     dataset = CocoDataset.load(*options.data)
-    mini = samrot.load_segmenter("sam_mini")
-    assert isinstance(mini, SamSegmenter)
-    contestants: dict[str, Segmenter] = dict(_variants(mini.sam))
+    mini = _variants(build_sam("sam_mini"))
+    contestants: dict[str, Segmenter] = dict(mini)
     vits = _variants(build_sam("sam_vit_b"))
     image = dataset.read(dataset.image_ids[0])
     expected = vits["segment-anything"].encode(image).features
     for name, vit in vits.items():
-        if name not in contestants:
+        if name not in mini:
             change = vit.encode(image).features - expected
             amount = float(change.norm() / expected.norm())
-            contestants[f"noise of {amount:.1e}, as {name} makes"] = _Noisy(mini, amount)
+            contestants[f"noise of {amount:.1e}, as {name} makes"] = _Noisy(
+                mini["segment-anything"], amount
+            )
     del vits
     found: dict[str, tuple[list[RLE], float]] = {}
     for name, segmenter in contestants.items():
@@ -122,21 +122,9 @@ class _Noisy:
 
 def _masks(dataset: CocoDataset, segmenter: Segmenter, photos: int) -> tuple[list[RLE], float]:
     records = photo_loop(dataset, segmenter, methods=["none"], angles=[0], limit=photos)()
-    results = list(_results(dataset, records))
-    image_ids = [record["image_id"] for record in records]
+    found = [(record["image_id"], record["methods"]["none"]["0"]) for record in records]
+    results, _ = coco_results(found, dataset)
+    image_ids = [image_id for image_id, _ in found]
     score = average_precision(dataset.content, results, image_ids, "segm")["AP"]
     assert score is not None
     return [result["segmentation"] for result in results], score
-
-
-def _results(dataset: CocoDataset, records: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for record in records:
-        turn = record["methods"]["none"]["0"]
-        size = list(dataset.size_hw(record["image_id"]))
-        for place, counts in enumerate(turn["masks"]):
-            yield {
-                "image_id": record["image_id"],
-                "category_id": turn["category_ids"][place],
-                "segmentation": RLE(size=size, counts=counts),
-                "score": turn["scores"][place],
-            }
