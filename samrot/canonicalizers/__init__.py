@@ -7,6 +7,7 @@ To add one: a file with an ``nn.Module`` that obeys the roll law, and a line in 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from samrot import weights
 from samrot.canonicalizers.base import Canonicalizer, PosePrediction
 from samrot.canonicalizers.c4_networks import GCNN, GWRN
 from samrot.canonicalizers.escnn_wrn import EscnnWRN, PlainWRN
-from samrot.canonicalizers.orbit_cnn import OrbitCNN, OrbitLite0
+from samrot.canonicalizers.orbit_cnn import OrbitCNN, OrbitLite
 from samrot.canonicalizers.thumbnail import Thumbnail
 from samrot.devices import check_device
 from samrot.errors import InputError, check_choice
@@ -41,7 +42,9 @@ CANONICALIZERS: dict[str, Callable[..., nn.Module]] = {
     "gwrn": GWRN,
     "escnn_wrn": EscnnWRN,
     "orbit_cnn": OrbitCNN,
-    "orbit_lite0": OrbitLite0,
+    "orbit_lite0": partial(OrbitLite, 0),
+    "orbit_lite1": partial(OrbitLite, 1),
+    "orbit_lite2": partial(OrbitLite, 2),
 }
 # Name -> weights, and the log-odds of landscape photos being upright.
 BUNDLED = {
@@ -78,19 +81,23 @@ def build_canonicalizer(
 
 
 def load_imagenet_weights(canonicalizer: Canonicalizer) -> None:
-    """Fill an ``orbit_lite0`` with the published ImageNet weights; its score stays as it is.
+    """Fill an ``orbit_lite*`` with the published ImageNet weights; its score stays as it is.
 
     Raises:
         InputError: if it is of another architecture, or the package of the weights is missing.
     """
     network = canonicalizer.network
-    if not isinstance(network, OrbitLite0):
+    if not isinstance(network, OrbitLite):
         raise InputError(
             f"init is imagenet, but there are no ImageNet weights for {type(network).__name__}; "
-            "choose the architecture orbit_lite0, or the path of a checkpoint"
+            "choose an architecture orbit_lite0, 1 or 2, or the path of a checkpoint"
         )
+    variant = network.features.variant
     folded = fold_published_weights(
-        weights.imagenet_lite0(), canonicalizer.pixel_mean, canonicalizer.pixel_std
+        weights.imagenet_lite(variant),
+        variant,
+        canonicalizer.pixel_mean,
+        canonicalizer.pixel_std,
     )
     own = network.features.state_dict()
     network.features.load_state_dict({name: folded[name] for name in own})

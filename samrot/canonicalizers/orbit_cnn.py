@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from samrot.geometry.groups import C4
-from samrot.layers.efficientnet_lite import EfficientNetLite0
+from samrot.layers.efficientnet_lite import EfficientNetLite
 
 
 class _Orbit(nn.Module):
@@ -67,16 +67,19 @@ class OrbitCNN(_Orbit):
         super().__init__(nn.Sequential(*layers), widths[-1], dropout)
 
 
-class OrbitLite0(_Orbit):
-    """EfficientNet-Lite0 over the orbit, to train from its ImageNet weights.
+class OrbitLite(_Orbit):
+    """EfficientNet-Lite over the orbit, to train from its ImageNet weights.
 
     Args:
+        variant: 0, 1 or 2.
         stages: of the seven, how many to keep.
         frozen_stages: how many of them keep their weights in training, the stem with them.
         dropout: share of channels dropped before the score, in training.
     """
 
-    def __init__(self, stages: int = 6, frozen_stages: int = 0, dropout: float = 0.0) -> None:
-        features = EfficientNetLite0(stages)
+    def __init__(
+        self, variant: int, stages: int = 6, frozen_stages: int = 0, dropout: float = 0.0
+    ) -> None:
+        features = EfficientNetLite(variant, stages)
         features.freeze(frozen_stages)
         super().__init__(features, features.channels, dropout)

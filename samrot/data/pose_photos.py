@@ -18,6 +18,8 @@ from tqdm import tqdm
 from samrot.canonicalizers.thumbnail import FILL, Thumbnail
 from samrot.data.images import read_image
 
+TILT_SURROUNDS = ("filled", "reflected", "cut")
+
 
 @dataclass(kw_only=True)
 class PoseAugmentation:
@@ -25,7 +27,9 @@ class PoseAugmentation:
 
     Args:
         crop_area: smallest and largest share of the photo's area that a view covers.
-        tilt_deg: largest small-angle tilt, degrees.
+        tilt_deg: largest tilt, degrees; up to 45 the nearest quarter turn stays the same.
+        tilt_share: probability of a tilt.
+        mirror: probability of the mirror image; 0 for a group that tells it apart.
         colour: strength of brightness, contrast, saturation and hue changes, 0..1.
         degrade: probability of blur, noise or JPEG compression, each.
         erase: probability of blanking rectangles.
@@ -33,6 +37,8 @@ class PoseAugmentation:
 
     crop_area: tuple[float, float] = (0.3, 1.0)
     tilt_deg: float = 6.0
+    tilt_share: float = 0.3
+    mirror: float = 0.5
     colour: float = 0.3
     degrade: float = 0.2
     erase: float = 0.25
@@ -64,9 +70,8 @@ def build_augmentation(thumbnail: Thumbnail, settings: PoseAugmentation) -> Any:
     half = settings.colour / 2
     return A.Compose(
         [
-            A.Rotate(settings.tilt_deg, border_mode=cv2.BORDER_REFLECT_101, p=0.3),
             *frame,
-            A.HorizontalFlip(p=0.5),
+            A.HorizontalFlip(p=settings.mirror),
             A.ColorJitter(
                 (1 - settings.colour, 1 + settings.colour),
                 (1 - settings.colour, 1 + settings.colour),
@@ -81,6 +86,34 @@ def build_augmentation(thumbnail: Thumbnail, settings: PoseAugmentation) -> Any:
             A.CoarseDropout((1, 4), (0.1, 0.35), (0.1, 0.35), fill=FILL, p=settings.erase),
         ]
     )
+
+
+def tilted(photo: np.ndarray, angle_deg: float, surround: str) -> np.ndarray:
+    """A photo tilted counter-clockwise by less than a quarter turn.
+
+    Args:
+        photo: (H, W, 3) uint8.
+        angle_deg: the tilt, degrees.
+        surround: ``filled`` shows all of the photo on a canvas of one colour, ``reflected`` on its
+            own reflection at its edges, ``cut`` only the largest part of its shape within it.
+    """
+    height, width = photo.shape[:2]
+    cos, sin = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
+    canvas_wh = np.array([width * cos + height * abs(sin), height * cos + width * abs(sin)])
+    if surround == "cut":
+        canvas_wh = np.array([width, height]) * min(width, height) / max(canvas_wh)
+    new_width, new_height = np.maximum(canvas_wh.round().astype(int), 1).tolist()
+    turn = np.array([[cos, sin], [-sin, cos]])
+    # cv2 counts from the middle of the first pixel.
+    centre, new_centre = (
+        np.array([w - 1, h - 1]) / 2 for w, h in ((width, height), (new_width, new_height))
+    )
+    matrix = np.column_stack([turn, new_centre - turn @ centre])
+    border = cv2.BORDER_CONSTANT if surround == "filled" else cv2.BORDER_REFLECT_101
+    return cv2.warpAffine(
+        photo, matrix, (new_width, new_height), flags=cv2.INTER_LINEAR, borderMode=border,
+        borderValue=(FILL,) * 3,
+    )  # fmt: skip
 
 
 class PosePhotos(Dataset[Tensor]):
@@ -116,6 +149,7 @@ class PosePhotos(Dataset[Tensor]):
         self.cutmix = cutmix
         self.apply_exif = apply_exif
         self.seed = seed
+        self.augmentation = augmentation
         self.transform = build_augmentation(thumbnail, augmentation)
         self.photos: list[np.ndarray] | None = None
         if cache:
@@ -138,6 +172,9 @@ class PosePhotos(Dataset[Tensor]):
 
     def _view(self, random: np.random.Generator, index: int) -> np.ndarray:
         photo = self._read(index) if self.photos is None else self.photos[index]
+        if random.random() < self.augmentation.tilt_share:
+            angle_deg = random.uniform(-1, 1) * self.augmentation.tilt_deg
+            photo = tilted(photo, angle_deg, TILT_SURROUNDS[random.integers(len(TILT_SURROUNDS))])
         self.transform.set_random_seed(int(random.integers(2**32)))
         view: np.ndarray = self.transform(image=photo)["image"]
         return view

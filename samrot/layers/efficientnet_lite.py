@@ -1,10 +1,12 @@
-"""EfficientNet-Lite0 as plain convolutions, its batch normalisation folded into them.
+"""EfficientNet-Lite as plain convolutions, its batch normalisation folded into them.
 
 Source: Tan and Le 2019 (arXiv 1905.11946); the Lite variants leave out squeeze-and-excitation and
 use ReLU6. Without batch statistics, training does not depend on how a batch is split.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,9 @@ STAGES = (
     (6, 192, 4, 2, 5),
     (6, 320, 1, 1, 3),
 )
+# Multipliers of channels and repeats; the stem keeps its channels, the first and last stage theirs
+# repeats.
+SCALING = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2))
 BATCH_NORM_EPS = 1e-3
 # The published weights take pixels as (x - 127) / 128.
 INPUT_MEAN, INPUT_STD = 127.0, 128.0
@@ -48,26 +53,32 @@ class MBConv(nn.Module):
         return images + changed if self.residual else changed
 
 
-class EfficientNetLite0(nn.Module):
-    """The features of EfficientNet-Lite0.
+class EfficientNetLite(nn.Module):
+    """The features of EfficientNet-Lite0, 1 or 2.
 
     At sides of 32 n + 1 its symmetric padding is that of the published network.
 
     Args:
+        variant: 0, 1 or 2, of growing width and depth.
         stages: how many of the seven stages to keep.
 
     Raises:
         InputError: if there are no such stages.
     """
 
-    def __init__(self, stages: int = 7) -> None:
+    def __init__(self, variant: int = 0, stages: int = 7) -> None:
         if not 1 <= stages <= len(STAGES):
             raise InputError(f"stages is {stages}; expected 1 to {len(STAGES)}")
         super().__init__()
+        width, depth = SCALING[variant]
+        self.variant = variant
         self.stem = nn.Sequential(nn.Conv2d(3, STEM, 3, 2, 1), nn.ReLU6())
         self.stages = nn.ModuleList()
         self.channels = STEM
-        for expansion, out_channels, repeats, stride, kernel in STAGES[:stages]:
+        for number, (expansion, channels, repeats, stride, kernel) in enumerate(STAGES[:stages]):
+            out_channels = _round_to_eight(channels * width)
+            if 0 < number < len(STAGES) - 1:
+                repeats = math.ceil(repeats * depth)
             blocks = []
             for block_stride in (stride, *[1] * (repeats - 1)):
                 blocks.append(MBConv(self.channels, out_channels, expansion, block_stride, kernel))
@@ -94,21 +105,28 @@ class EfficientNetLite0(nn.Module):
             part.requires_grad_(False)
 
 
+def _round_to_eight(channels: float) -> int:
+    """The nearest multiple of 8 that is not more than a tenth smaller, as the published networks."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
 def fold_published_weights(
-    published: dict[str, Tensor], pixel_mean: Tensor, pixel_std: Tensor
+    published: dict[str, Tensor], variant: int, pixel_mean: Tensor, pixel_std: Tensor
 ) -> dict[str, Tensor]:
-    """The published ImageNet weights as a state of ``EfficientNetLite0`` with all stages.
+    """The published ImageNet weights as a state of ``EfficientNetLite`` with all stages.
 
     Args:
         published: state of ``efficientnet_lite_pytorch.EfficientNet``: convolutions without bias,
             each followed by batch normalisation, in the order in which they are applied.
+        variant: of EfficientNet-Lite.
         pixel_mean, pixel_std: (3, 1, 1), with which pixels 0..255 are normalised here.
     """
     head = ("_conv_head", "_bn1", "_fc")
     kept = {name: tensor for name, tensor in published.items() if not name.startswith(head)}
     kernels = [tensor.double() for tensor in kept.values() if tensor.ndim == 4]
     norms = [name.removesuffix("running_mean") for name in kept if name.endswith("running_mean")]
-    folded = EfficientNetLite0().state_dict()
+    folded = EfficientNetLite(variant).state_dict()
     names = [name.removesuffix("weight") for name in folded if name.endswith("weight")]
     for index, (name, kernel, norm) in enumerate(zip(names, kernels, norms, strict=True)):
         weight, bias, mean, variance = (

