@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
-from samrot.canonicalizers import Canonicalizer, load_canonicalizer
-from samrot.data.images import read_image
-from samrot.errors import InputError
-from samrot.mask_generator import RobustMaskGenerator
-from samrot.predictor import RobustPredictor
-from samrot.robust_detector import canonicalized
-from samrot.segmenters import load_segmenter
-from samrot.types import Detections
+if TYPE_CHECKING:
+    from samrot.canonicalizers import Canonicalizer, load_canonicalizer
+    from samrot.data.images import read_image
+    from samrot.errors import InputError
+    from samrot.geometry.pose import Pose
+    from samrot.robust.canonicalized import canonicalized
+    from samrot.robust.mask_generator import RobustMaskGenerator
+    from samrot.robust.predictor import RobustPredictor
+    from samrot.segmenters import EncoderSettings, load_segmenter
+    from samrot.structures.detections import Detections
+
+# Name -> the module that it comes from, imported when it is first used.
+_HOMES = {
+    "Canonicalizer": "canonicalizers",
+    "Detections": "structures.detections",
+    "EncoderSettings": "segmenters",
+    "InputError": "errors",
+    "Pose": "geometry.pose",
+    "RobustMaskGenerator": "robust.mask_generator",
+    "RobustPredictor": "robust.predictor",
+    "canonicalized": "robust.canonicalized",
+    "load_canonicalizer": "canonicalizers",
+    "load_segmenter": "segmenters",
+    "read_image": "data.images",
+}
 
 __all__ = [
     "Canonicalizer",
     "Detections",
+    "EncoderSettings",
     "InputError",
+    "Pose",
     "RobustMaskGenerator",
     "RobustPredictor",
     "__version__",
@@ -30,3 +51,15 @@ try:
     __version__ = version("samrot")
 except PackageNotFoundError:  # run from a source tree that is not installed
     __version__ = "0+source"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'samrot' has no attribute {name!r}")
+    value = getattr(import_module(f"samrot.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,4 +1,4 @@
-"""The command line: settings in, exit code out; the work is done in ``samrot.engines``.
+"""The command line: settings in, exit code out; the work is done in the rooms below.
 
 Exit codes: 0 done, 1 done but for some photos, 2 bad input (one line on stderr), 130 interrupted.
 A command imports what it needs when it runs, so that ``samrot --help`` and ``samrot doctor`` answer
@@ -13,7 +13,6 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
@@ -40,35 +39,36 @@ class Command:
 
 
 def _evaluate(settings: Any) -> None:
-    from samrot.engines.evaluate import evaluate
-    from samrot.engines.summary import summary_table
+    from samrot.evaluation.runner import evaluate
+    from samrot.evaluation.table import summary_table
 
     print(summary_table(evaluate(settings)))
     print(f"results: {settings.out}")
 
 
 def _train(settings: Any) -> None:
-    from samrot.engines.train import train
+    from samrot.training.train import train
 
     print(f"canonicalizer: {train(settings)}")
 
 
 def _diagnose(settings: Any) -> None:
-    from samrot.engines.diagnose import diagnose, report_table
+    from samrot.commands.diagnose import diagnose
+    from samrot.evaluation.pose_accuracy import report_table
 
     print(report_table(diagnose(settings)))
     print(f"report, reliability curve and the photos it gets most wrong: {settings.out}")
 
 
 def _finetune(settings: Any) -> None:
-    from samrot.engines.finetune import finetune
+    from samrot.training.finetune import finetune
 
     print(f"segmenter: {finetune(settings)}")
 
 
 def _demo(settings: Any) -> None:
-    from samrot.engines.demo import demo
-    from samrot.engines.summary import summary_table
+    from samrot.commands.demo import demo
+    from samrot.evaluation.table import summary_table
 
     summary, overlays = demo(settings)
     print(summary_table(summary))
@@ -76,7 +76,7 @@ def _demo(settings: Any) -> None:
 
 
 def _segment(settings: Any) -> int:
-    from samrot.engines.segment import segment
+    from samrot.commands.segment import segment
 
     num_objects, failed = segment(settings)
     print(f"{num_objects} objects; masks and overlays: {settings.out}")
@@ -86,7 +86,7 @@ def _segment(settings: Any) -> int:
 
 
 def _export(settings: Any) -> None:
-    from samrot.engines.export import export
+    from samrot.commands.export import export
 
     for network in export(settings)["networks"].values():
         print(f"{network['file']}: differs from torch by {network['difference']:.1e} at most")
@@ -94,21 +94,14 @@ def _export(settings: Any) -> None:
 
 
 def _rotate_coco(arguments: Any) -> None:
-    from samrot.data.coco import CocoDataset, find_coco
-    from samrot.data.coco_writer import write_rotated
+    from samrot.commands.rotate_coco import rotate_coco
 
-    if arguments.annotations is None:
-        images, annotations = find_coco(Path(arguments.src))
-    else:
-        images, annotations = Path(arguments.src), Path(arguments.annotations)
-    dataset = CocoDataset.load(images, annotations)
-    for angle in arguments.angles:
-        write_rotated(dataset, Path(arguments.dst) / f"{angle:03d}", angle)
+    rotate_coco(arguments.src, arguments.dst, arguments.angles, arguments.annotations)
     print(f"turned datasets: {arguments.dst}")
 
 
 def _doctor(arguments: Any) -> None:
-    from samrot.engines.doctor import report
+    from samrot.commands.doctor import report
 
     print(report())
 
@@ -125,11 +118,13 @@ def _add_segment_arguments(parser: ArgumentParser) -> set[str]:
 
 
 def _add_rotate_arguments(parser: ArgumentParser) -> set[str]:
+    from samrot.geometry.groups import C4, D4
+
     parser.add_argument("src", help="folder of a COCO dataset: photos, and a .json below it")
     parser.add_argument("dst", help="folder to make; it gets one folder per angle")
     parser.add_argument(
-        "--angles", nargs="+", type=int, choices=(0, 90, 180, 270), default=[0, 90, 180, 270],
-        help="counter-clockwise, degrees",
+        "--angles", nargs="+", choices=D4.names, default=list(C4.names),
+        help="counter-clockwise, degrees; with an m before, mirrored left-right first",
     )  # fmt: skip
     parser.add_argument("--annotations", help="COCO JSON, if it is not below src")
     return {"src", "dst", "angles", "annotations"}
@@ -138,36 +133,36 @@ def _add_rotate_arguments(parser: ArgumentParser) -> set[str]:
 COMMANDS = {
     "evaluate": Command(
         "score a segmenter on rotated COCO, with and without canonicalization",
-        "samrot.engines.evaluate:EvaluateSettings",
+        "samrot.evaluation.settings:EvaluateSettings",
         _evaluate,
     ),
     "train": Command(
-        "train a canonicalizer on upright photos", "samrot.engines.train:TrainSettings", _train
+        "train a canonicalizer on upright photos", "samrot.training.train:TrainSettings", _train
     ),
     "finetune": Command(
-        "fine-tune a SAM on COCO masks", "samrot.engines.finetune:FinetuneSettings", _finetune
+        "fine-tune a SAM on COCO masks", "samrot.training.finetune:FinetuneSettings", _finetune
     ),
     "diagnose": Command(
         "does the canonicalizer agree with the orientations of one's photos",
-        "samrot.engines.diagnose:DiagnoseSettings",
+        "samrot.commands.diagnose:DiagnoseSettings",
         _diagnose,
     ),
     "segment": Command(
         "masks for photos in files and folders, however they are turned",
-        "samrot.engines.segment:SegmentSettings",
+        "samrot.commands.segment:SegmentSettings",
         _segment,
         _add_segment_arguments,
     ),
     "export": Command(
         "canonicalizer, image encoder and mask decoder as ONNX files",
-        "samrot.engines.export:ExportSettings",
+        "samrot.commands.export:ExportSettings",
         _export,
     ),
     "rotate-coco": Command(
-        "write a dataset turned by quarter turns", None, _rotate_coco, _add_rotate_arguments
+        "write a dataset turned and mirrored", None, _rotate_coco, _add_rotate_arguments
     ),
     "demo": Command(
-        "the whole job, offline, in a few minutes", "samrot.engines.demo:DemoSettings", _demo
+        "the whole job, offline, in a few minutes", "samrot.commands.demo:DemoSettings", _demo
     ),
     "doctor": Command("what is installed, what works, what is missing", None, _doctor),
 }

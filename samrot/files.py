@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -33,3 +38,39 @@ def naming(path: str | Path) -> Iterator[None]:
         if error.filename is not None or error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def save_tensors(
+    path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """``safetensors.torch.save_file``, whole or not at all.
+
+    Raises:
+        OSError: if the disk is full, which safetensors reports as an error of its own.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with replacing(path) as partial:
+        try:
+            save_file(tensors, partial, metadata=metadata)
+        except SafetensorError as error:
+            raise OSError(errno.EIO, f"cannot be written ({error})", str(path)) from error
+
+
+def save_torch(path: str | Path, content: object) -> None:
+    """``torch.save``, whole or not at all.
+
+    Raises:
+        OSError: if the disk is full, which torch reports as an error of its own.
+    """
+    import torch
+
+    with replacing(path) as partial:
+        try:
+            with partial.open("wb") as file:
+                torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise

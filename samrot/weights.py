@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import json
 import os
@@ -12,11 +11,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from samrot.errors import InputError, MissingFileError
-from samrot.files import replacing
+from samrot.files import save_tensors, save_torch
 
 _OFFICIAL_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
 # Name -> file and SHA-256, as published with segment-anything.
@@ -107,40 +105,9 @@ def save(
     save_tensors(path, tensors, {"samrot": json.dumps({"format": format_name, **header})})
 
 
-def save_tensors(
-    path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
-) -> None:
-    """``safetensors.torch.save_file``, whole or not at all.
-
-    Raises:
-        OSError: if the disk is full, which safetensors reports as an error of its own.
-    """
-    with replacing(path) as partial:
-        try:
-            save_file(tensors, partial, metadata=metadata)
-        except SafetensorError as error:
-            raise OSError(errno.EIO, f"cannot be written ({error})", str(path)) from error
-
-
 def save_official(path: str | Path, state: dict[str, Tensor]) -> None:
     """Write tensors in the format of the official SAM checkpoints; whole or not at all."""
     save_torch(path, {name: tensor.detach().cpu() for name, tensor in state.items()})
-
-
-def save_torch(path: str | Path, content: object) -> None:
-    """``torch.save``, whole or not at all.
-
-    Raises:
-        OSError: if the disk is full, which torch reports as an error of its own.
-    """
-    with replacing(path) as partial:
-        try:
-            with partial.open("wb") as file:
-                torch.save(content, file)
-        except RuntimeError as error:
-            if isinstance(error.__context__, OSError):
-                raise error.__context__ from None
-            raise
 
 
 def load(path: str | Path, *, format_name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

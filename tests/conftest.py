@@ -14,8 +14,11 @@ from PIL import Image
 from segment_anything.build_sam import _build_sam
 from segment_anything.modeling import Sam
 
+from samrot.canonicalizers import Canonicalizer, build_canonicalizer
 from samrot.data.coco import CocoDataset
 from samrot.data.coco_writer import write_scenes
+from samrot.geometry.groups import D4
+from samrot.geometry.pose import Pose
 from samrot.segmenters import Encoding, Prompts, Segmentation
 
 COCO_MINI = Path(__file__).parents[2] / "shared" / "coco-mini"
@@ -101,6 +104,28 @@ def small_vit() -> Sam:
         encoder_embed_dim=32, encoder_depth=2, encoder_num_heads=2, encoder_global_attn_indexes=[1]
     )
     return sam.eval()
+
+
+class SourceOfPoses:
+    """A pose source that always says the same, as a canonicalizer would."""
+
+    group = D4
+
+    def __init__(self, pose: Pose) -> None:
+        self.fixed = pose
+
+    def estimate(self, image: np.ndarray) -> Pose:
+        return self.fixed
+
+
+def small_d4() -> Canonicalizer:
+    """A canonicalizer for D4 with random weights, ready for inference."""
+    torch.manual_seed(3)
+    canonicalizer = build_canonicalizer(
+        "orbit_cnn", group="d4", size=33, mirror_average=False, widths=[16, 32]
+    )
+    torch.nn.init.normal_(canonicalizer.network.hand.weight)
+    return canonicalizer.eval()
 
 
 def small_options(architecture: str) -> dict[str, Any]:

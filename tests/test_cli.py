@@ -9,8 +9,8 @@ import pytest
 
 import samrot
 from samrot.cli import COMMANDS, main
-from samrot.engines.demo import DemoSettings, demo
-from samrot.engines.summary import summary_table
+from samrot.commands.demo import DemoSettings, demo
+from samrot.evaluation.table import summary_table
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -102,7 +102,7 @@ def test_interrupt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     def interrupted() -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("samrot.engines.doctor.report", interrupted)
+    monkeypatch.setattr("samrot.commands.doctor.report", interrupted)
     code, _, err = run(capsys, "doctor")
     assert (code, err) == (130, "samrot: interrupted; run the same command again\n")
 
@@ -118,7 +118,7 @@ def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     def broken() -> str:
         raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr("samrot.engines.doctor._check_torchvision", broken)
+    monkeypatch.setattr("samrot.commands.doctor._check_torchvision", broken)
     line = next(x for x in run(capsys, "doctor")[1].splitlines() if x.startswith("torchvision"))
     assert "broken" in line
     assert "matching builds" in line

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import samrot
-from samrot.data.object_prompts import read_prompts
-from samrot.geometry import actions
+from samrot.data.prompt_files import read_prompts
+from samrot.geometry import exact
 from tests.conftest import ThresholdSegmenter, random_photo
 
 # The same examples each time, unless a number of new ones is asked for.
@@ -112,9 +112,9 @@ def test_boxes_on_the_grid_commute_to_the_bit(
     if len(boxes) == 0:
         return
     (upright,) = predictor.predict_batch([image], [boxes])
-    turned_boxes = actions.rotate_boxes(boxes, k, (height, width))
-    (turned,) = predictor.predict_batch([actions.rotate_image(image, k)], [turned_boxes])
-    assert np.array_equal(turned[0], actions.rotate_masks(upright[0], k))
+    turned_boxes = exact.move_boxes(boxes, k, (height, width))
+    (turned,) = predictor.predict_batch([exact.move_image(image, k)], [turned_boxes])
+    assert np.array_equal(turned[0], exact.move_masks(upright[0], k))
     assert np.array_equal(turned[1], upright[1])
 
 

@@ -9,10 +9,12 @@ import pytest
 
 from samrot import load_canonicalizer
 from samrot.canonicalizers import BUNDLED
+from samrot.data.coco import DataSettings
 from samrot.data.images import list_images, read_image
-from samrot.engines.evaluate import DataSettings, EvaluateSettings, evaluate
-from samrot.engines.prompt_sources import PromptSettings
-from samrot.geometry.actions import rotate_image
+from samrot.evaluation.prompts import PromptSettings
+from samrot.evaluation.runner import evaluate
+from samrot.evaluation.settings import EvaluateSettings
+from samrot.geometry.exact import move_image
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -23,7 +25,7 @@ def test_bundled_canonicalizers_know_which_way_is_up(name: str, coco_mini: Path)
         image = read_image(path, apply_exif=False)
         poses.append(canonicalizer.pose(image))
         if index < 10:
-            turned = [canonicalizer.pose(rotate_image(image, k)) for k in range(4)]
+            turned = [canonicalizer.pose(move_image(image, k)) for k in range(4)]
             assert turned == [(poses[-1] + k) % 4 for k in range(4)]
     assert np.mean(np.array(poses) == 0) > 0.86
 

@@ -1,4 +1,4 @@
-"""Plain CNNs made equivariant by looking at all four turns of the image.
+"""Plain CNNs made equivariant by looking at the image in every pose of a group.
 
 The "optimised" canonicalizer of Panigrahi et al. 2024 (arXiv 2405.14089): the network itself obeys
 no law, the search over the orbit does.
@@ -11,40 +11,58 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from samrot.geometry.groups import C4
+from samrot.geometry.exact import turn_tensor
+from samrot.geometry.groups import C4, FiniteGroup
 from samrot.layers.efficientnet_lite import EfficientNetLite
 
 
 class _Orbit(nn.Module):
-    """Score each turn of the image with one plain CNN.
+    """Score each view of the image, one for each element of a group, with one plain CNN.
 
-    Logit k is the score of the image turned back by k: "does it look canonical now?". Turning the
-    image rolls the list of its turns, so the roll law holds for any score network.
+    Logit g is the score of the image moved back by g: "does it look canonical now?". Moving the
+    image permutes the list of its views, so the law holds for any score network. Where the group
+    mirrors, a view and its mirror image share the mean of their scores, and a score of its own
+    tells the two hands apart.
 
     Args:
         features: (B, 3, S, S) to (B, channels, s, s).
         channels: of the features.
         dropout: share of channels dropped before the score, in training.
+        group: C4 or D4.
     """
 
-    def __init__(self, features: nn.Module, channels: int, dropout: float) -> None:
+    def __init__(
+        self, features: nn.Module, channels: int, dropout: float, group: FiniteGroup
+    ) -> None:
         super().__init__()
+        self.group = group
         self.features = features
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout))
         self.score = nn.Linear(channels, 1)
+        self.hand: nn.Linear | None = None
+        if any(group.mirrors(g) for g in range(group.order)):
+            self.hand = nn.Linear(channels, 1, bias=False)
+            nn.init.zeros_(self.hand.weight)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) to (B, 4)."""
+        """(B, 3, S, S) to (B, |G|)."""
         return self.score_vectors(self.orbit_vectors(images))
 
     def orbit_vectors(self, images: Tensor) -> Tensor:
-        """What the CNN sees in each turn: (B, 3, S, S) to (B, 4, channels)."""
-        orbit = torch.cat([torch.rot90(images, -k, (-2, -1)) for k in range(C4.order)])
-        return self.pool(self.features(orbit)).unflatten(0, (C4.order, -1)).transpose(0, 1)
+        """What the CNN sees in each view: (B, 3, S, S) to (B, |G|, channels)."""
+        order = self.group.order
+        views = [turn_tensor(images, self.group.inverse(g)) for g in range(order)]
+        return self.pool(self.features(torch.cat(views))).unflatten(0, (order, -1)).transpose(0, 1)
 
     def score_vectors(self, vectors: Tensor) -> Tensor:
-        """(B, 4, channels) to (B, 4) logits."""
-        return self.score(vectors).squeeze(-1)
+        """(B, |G|, channels) to (B, |G|) logits."""
+        scores = self.score(vectors).squeeze(-1)
+        if self.hand is None:
+            return scores
+        # Elements k and |G| / 2 + k see mirror images of each other.
+        upright, mirrored = scores.chunk(2, dim=1)
+        turns = (upright + mirrored) / 2
+        return torch.cat([turns, turns], dim=1) + self.hand(vectors).squeeze(-1)
 
 
 class OrbitCNN(_Orbit):
@@ -53,9 +71,15 @@ class OrbitCNN(_Orbit):
     Args:
         widths: channels at each scale; each scale halves the side.
         dropout: share of channels dropped before the score, in training.
+        group: C4 or D4.
     """
 
-    def __init__(self, widths: Sequence[int] = (32, 64, 128, 256), dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        widths: Sequence[int] = (32, 64, 128, 256),
+        dropout: float = 0.0,
+        group: FiniteGroup = C4,
+    ) -> None:
         layers: list[nn.Module] = []
         for in_channels, out_channels in zip((3, *widths), widths, strict=False):
             for channels, stride in ((in_channels, 2), (out_channels, 1)):
@@ -64,7 +88,7 @@ class OrbitCNN(_Orbit):
                     nn.GroupNorm(out_channels // 16, out_channels),
                     nn.ReLU(),
                 ]
-        super().__init__(nn.Sequential(*layers), widths[-1], dropout)
+        super().__init__(nn.Sequential(*layers), widths[-1], dropout, group)
 
 
 class OrbitLite(_Orbit):
@@ -75,11 +99,18 @@ class OrbitLite(_Orbit):
         stages: of the seven, how many to keep.
         frozen_stages: how many of them keep their weights in training, the stem with them.
         dropout: share of channels dropped before the score, in training.
+        group: C4 or D4.
     """
 
     def __init__(
-        self, variant: int, stages: int = 6, frozen_stages: int = 0, dropout: float = 0.0
+        self,
+        variant: int,
+        stages: int = 6,
+        frozen_stages: int = 0,
+        dropout: float = 0.0,
+        group: FiniteGroup = C4,
     ) -> None:
         features = EfficientNetLite(variant, stages)
         features.freeze(frozen_stages)
-        super().__init__(features, features.channels, dropout)
+        super().__init__(features, features.channels, dropout, group)
+        self.variant = variant

@@ -1,1 +1,1 @@
-"""Layer 3: images, COCO-format datasets, training photos, procedural scenes."""
+"""Floor 3: datasets and photos, read and validated once."""

@@ -13,7 +13,24 @@ from pycocotools import mask as coco_mask
 
 from samrot.data.images import read_image
 from samrot.errors import InputError, MissingFileError
-from samrot.geometry.actions import RLE
+from samrot.geometry.rle import RLE
+
+
+@dataclass(kw_only=True)
+class DataSettings:
+    """A COCO-format dataset.
+
+    Args:
+        images: folder of the photos.
+        annotations: COCO JSON.
+    """
+
+    images: str
+    annotations: str
+
+    def load(self) -> CocoDataset:
+        """The dataset, checked."""
+        return CocoDataset.load(self.images, self.annotations)
 
 
 @dataclass(frozen=True)
@@ -116,6 +133,13 @@ class CocoDataset:
             encoded: RLE = coco_mask.frPyObjects(segmentation, height, width)
             return encoded
         return RLE(size=segmentation["size"], counts=segmentation["counts"])
+
+    def annotations_as_rle(self, image_id: int) -> list[dict[str, Any]]:
+        """The annotations of an image, crowds included, their masks as compressed RLE."""
+        return [
+            {**annotation, "segmentation": self.rle(annotation)}
+            for annotation in self.annotations_by_image[image_id]
+        ]
 
     def mask(self, annotation: dict[str, Any]) -> np.ndarray:
         """The mask of an annotation, (H, W) bool."""

@@ -1,4 +1,4 @@
-"""Writing COCO datasets: procedural scenes, and datasets turned by quarter turns."""
+"""Writing COCO datasets: procedural scenes, and datasets turned and mirrored."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from samrot.data.coco import CocoDataset
 from samrot.data.scene_objects import CATEGORIES
 from samrot.data.scenes import draw_scene
 from samrot.errors import InputError
-from samrot.geometry import actions
-from samrot.scoring import encode_mask
+from samrot.geometry.plane import PlaneTransform, xywh_to_xyxy
+from samrot.geometry.pose import Pose
+from samrot.geometry.rle import RLE, encode_mask
 
 
 def write_scenes(folder: str | Path, count: int, seed: int) -> None:
@@ -60,18 +61,17 @@ def write_scenes(folder: str | Path, count: int, seed: int) -> None:
         (partial / "annotations.json").write_text(json.dumps(content))
 
 
-def write_rotated(dataset: CocoDataset, folder: str | Path, angle: int) -> None:
-    """Write a dataset turned counter-clockwise: ``images/`` (lossless PNG), ``annotations.json``.
+def write_moved(dataset: CocoDataset, folder: str | Path, element: int) -> None:
+    """Write a dataset turned and mirrored: ``images/`` (lossless PNG), ``annotations.json``.
 
-    Masks become RLEs, turned exactly; boxes and areas are carried over. Every other field of the
+    Masks become RLEs, moved exactly; boxes and areas are carried over. Every other field of the
     JSON is kept, and images keep their names but for the suffix.
 
     Args:
         dataset: upright.
         folder: new; it appears whole or not at all.
-        angle: 0, 90, 180 or 270 degrees.
+        element: of D4.
     """
-    turns = angle // 90
     content = copy.deepcopy(dataset.content)
     names = {image["id"]: _png_name(image["file_name"]) for image in content["images"]}
     if len(set(names.values())) < len(names):
@@ -79,28 +79,32 @@ def write_rotated(dataset: CocoDataset, folder: str | Path, angle: int) -> None:
             f"{dataset.source}: two images differ in their suffix only, and both would become the "
             "same .png; rename one"
         )
+    transforms = {
+        image["id"]: PlaneTransform.from_pose(Pose(element), dataset.size_hw(image["id"]))
+        for image in content["images"]
+    }
     with _whole_folder(folder) as partial:
-        for image in tqdm(content["images"], desc=f"turning by {angle}", unit="image"):
-            turned = actions.rotate_image(dataset.read(image["id"]), turns)
+        for image in tqdm(content["images"], desc=Path(folder).name, unit="image"):
+            moved = transforms[image["id"]].image(dataset.read(image["id"]))
             path = partial / "images" / names[image["id"]]
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(turned).save(path)
+            Image.fromarray(moved).save(path)
             image["file_name"] = names[image["id"]]
-            image["height"], image["width"] = turned.shape[:2]
+            image["height"], image["width"] = moved.shape[:2]
         for annotation in content["annotations"]:
-            _turn_annotation(annotation, dataset, turns)
+            _move_annotation(annotation, dataset, transforms[annotation["image_id"]])
         (partial / "annotations.json").write_text(json.dumps(content))
 
 
-def _turn_annotation(annotation: dict[str, Any], dataset: CocoDataset, turns: int) -> None:
-    size_hw = dataset.size_hw(annotation["image_id"])
-    x, y, w, h = annotation["bbox"]
-    box = actions.rotate_boxes(np.array([x, y, x + w, y + h]), turns, size_hw)
+def _move_annotation(
+    annotation: dict[str, Any], dataset: CocoDataset, transform: PlaneTransform
+) -> None:
+    (box,) = transform.boxes(xywh_to_xyxy(annotation["bbox"]))
     annotation["bbox"] = [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()]
     rle = dataset.rle(annotation)
     if isinstance(rle["counts"], bytes):
-        rle = {**rle, "counts": rle["counts"].decode("ascii")}  # type: ignore[typeddict-item]
-    annotation["segmentation"] = actions.rotate_rle(rle, turns)
+        rle = RLE(size=rle["size"], counts=rle["counts"].decode("ascii"))
+    annotation["segmentation"] = transform.rle(rle)
 
 
 def _png_name(file_name: str) -> str:

@@ -11,12 +11,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from samrot.errors import InputError, MissingFileError
-from samrot.geometry.actions import rotate_image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _EXIF_ORIENTATION = 0x0112
-# EXIF orientation -> quarter turns CCW of the stored pixels; of the mirrored ones, their turn.
-_POSE_OF_ORIENTATION = {1: 0, 2: 0, 3: 2, 4: 2, 5: 1, 6: 1, 7: 3, 8: 3}
 
 
 def read_image(path: str | Path, *, apply_exif: bool | None = True) -> np.ndarray:
@@ -56,22 +53,6 @@ def exif_orientation(path: str | Path) -> int:
     """
     with _opened(Path(path)) as stored:
         return int(stored.getexif().get(_EXIF_ORIENTATION, 1))
-
-
-def exif_pose(path: str | Path) -> int:
-    """By how many quarter turns CCW a photo is stored turned, as its EXIF orientation says."""
-    return _POSE_OF_ORIENTATION.get(exif_orientation(path), 0)
-
-
-def to_stored_frame(mask: np.ndarray, orientation: int) -> np.ndarray:
-    """A mask of a photo as it is displayed, for the photo as it is stored.
-
-    Args:
-        mask: (H, W).
-        orientation: EXIF orientation of the photo.
-    """
-    mirrored = np.fliplr(mask) if orientation in (2, 4, 5, 7) else mask
-    return rotate_image(mirrored, _POSE_OF_ORIENTATION.get(orientation, 0))
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""Layer 1: groups (algebra) and their exact actions on images, points, boxes, masks and RLEs."""
+"""Floor 1: groups, poses, and the one change of frame."""

@@ -8,13 +8,16 @@ Nothing here pads, crops or interpolates.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 # OpenCV moves pixels in blocks that fit the cache, ten times as fast as a strided copy.
-_CV2_MOVES = {
+_CV2_MOVES: dict[int, Callable[[Any], Any]] = {
     1: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
     2: lambda image: cv2.rotate(image, cv2.ROTATE_180),
     3: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
@@ -70,6 +73,11 @@ def move_tensor(tensor: Tensor, element: int) -> Tensor:
     """
     if tensor.device.type == "cpu" and tensor.dtype in _IN_NUMPY and not tensor.requires_grad:
         return torch.from_numpy(move_masks(tensor.numpy(), element))
+    return turn_tensor(tensor, element)
+
+
+def turn_tensor(tensor: Tensor, element: int) -> Tensor:
+    """``move_tensor`` by torch's own operations alone, which export and compile."""
     mirrored = tensor.flip(-1) if element >= 4 else tensor
     return torch.rot90(mirrored, element % 4, (-2, -1))
 

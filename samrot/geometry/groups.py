@@ -51,7 +51,7 @@ class FiniteGroup:
         return self.matrices[g]
 
     def distance(self, g: int, h: int) -> float:
-        """By how many degrees h is turned from g; 180 where one of them mirrors and the other not."""
+        """By how many degrees h is turned from g; 180 where one of them mirrors alone."""
         return rotation_angle_deg(self.matrices[self.compose(self.inverse(g), h)])
 
     def random(self, rng: np.random.Generator) -> int:

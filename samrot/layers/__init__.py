@@ -1,1 +1,1 @@
-"""Layer 2: C4-equivariant network layers in plain torch."""
+"""Floor 3: network layers."""

@@ -71,7 +71,6 @@ class EfficientNetLite(nn.Module):
             raise InputError(f"stages is {stages}; expected 1 to {len(STAGES)}")
         super().__init__()
         width, depth = SCALING[variant]
-        self.variant = variant
         self.stem = nn.Sequential(nn.Conv2d(3, STEM, 3, 2, 1), nn.ReLU6())
         self.stages = nn.ModuleList()
         self.channels = STEM
@@ -106,7 +105,7 @@ class EfficientNetLite(nn.Module):
 
 
 def _round_to_eight(channels: float) -> int:
-    """The nearest multiple of 8 that is not more than a tenth smaller, as the published networks."""
+    """The nearest multiple of 8 not more than a tenth smaller, as in the published networks."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from samrot.segmenters.base import (
-    Encoding,
-    Segmentation,
-    boxes_alone,
-    segmentation_from_masks,
-)
-from samrot.segmenters.prompts import Prompts
+from samrot.segmenters.mask_only import boxes_alone, segmentation_from_masks
+from samrot.segmenters.protocol import Encoding
+from samrot.structures.prompts import Prompts
+from samrot.structures.segmentation import Segmentation
 
 
 class FilledBoxSegmenter:

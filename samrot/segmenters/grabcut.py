@@ -10,13 +10,10 @@ import cv2
 import numpy as np
 import torch
 
-from samrot.segmenters.base import (
-    Encoding,
-    Segmentation,
-    boxes_alone,
-    segmentation_from_masks,
-)
-from samrot.segmenters.prompts import Prompts
+from samrot.segmenters.mask_only import boxes_alone, segmentation_from_masks
+from samrot.segmenters.protocol import Encoding
+from samrot.structures.prompts import Prompts
+from samrot.structures.segmentation import Segmentation
 
 ITERATIONS = 1  # five take three times as long and were no better
 COLLAPSED = 0.2  # share of the box below which GrabCut has lost the object

@@ -1,22 +1,37 @@
-"""Work shared between the turns of one photo, found by content."""
+"""Work shared between the views of one photo, found by content."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from samrot.batches import in_batches
-from samrot.segmenters.base import Encoding, Segmentation, Segmenter, encode_together
-from samrot.segmenters.prompts import Prompts
+from samrot.runtime.batches import in_batches
+from samrot.segmenters.protocol import Encoding, Segmenter, encode_together
+from samrot.structures.prompts import Prompts
+from samrot.structures.segmentation import Segmentation
+
+
+@dataclass(frozen=True)
+class RememberedEncoding(Encoding):
+    """An encoding that knows of which photo it is.
+
+    Args:
+        size_hw, features: as in ``Encoding``.
+        content: digest of the photo's shape and pixels.
+    """
+
+    content: bytes
 
 
 class MemoSegmenter:
     """A segmenter that answers a repeated question from memory.
 
-    Under an equivariant canonicalizer all turns of a photo arrive here as the same canonical image
-    with the same prompts. That they are the same is compared, byte for byte, never assumed.
+    Under an equivariant canonicalizer all views of a photo arrive here as the same canonical image
+    with the same prompts. That they are the same is found by their content, never assumed.
 
     Args:
         segmenter: does the work.
@@ -28,8 +43,8 @@ class MemoSegmenter:
         self.images_per_batch = images_per_batch
         self.name = segmenter.name
         self.predicts_scores = segmenter.predicts_scores
-        self._encodings: dict[bytes, Encoding] = {}
-        self._segmentations: dict[tuple[int, bytes], Segmentation] = {}
+        self._encodings: dict[bytes, RememberedEncoding] = {}
+        self._segmentations: dict[bytes, Segmentation] = {}
 
     def clear(self) -> None:
         """Forget everything, since memory is not bounded otherwise."""
@@ -45,13 +60,13 @@ class MemoSegmenter:
         """Where the segmenter runs."""
         return self.segmenter.device
 
-    def encode(self, image: np.ndarray) -> Encoding:
+    def encode(self, image: np.ndarray) -> RememberedEncoding:
         """See ``Segmenter.encode``."""
         return self.encode_batch([image])[0]
 
-    def encode_batch(self, images: Sequence[np.ndarray]) -> list[Encoding]:
+    def encode_batch(self, images: Sequence[np.ndarray]) -> list[RememberedEncoding]:
         """See ``BatchEncoder.encode_batch``; any number of photos, encoded in batches."""
-        keys = [repr(image.shape).encode() + image.tobytes() for image in images]
+        keys = [_digest(image.shape, image.tobytes()) for image in images]
         unseen = {
             key: image
             for key, image in zip(keys, images, strict=True)
@@ -60,8 +75,9 @@ class MemoSegmenter:
         unseen_keys, unseen_images = list(unseen), list(unseen.values())
 
         def encode(batch: slice) -> None:
-            found = encode_together(self.segmenter, unseen_images[batch])
-            self._encodings.update(zip(unseen_keys[batch], found, strict=True))
+            encodings = encode_together(self.segmenter, unseen_images[batch])
+            for key, encoding in zip(unseen_keys[batch], encodings, strict=True):
+                self._encodings[key] = RememberedEncoding(encoding.size_hw, encoding.features, key)
 
         if unseen:
             in_batches(encode, len(unseen), self.images_per_batch)
@@ -75,20 +91,22 @@ class MemoSegmenter:
         multimask_output: bool = False,
         return_logits: bool = False,
     ) -> Segmentation:
-        """See ``Segmenter.decode``."""
-        parts = (
-            prompts.boxes_xyxy,
-            prompts.point_coords,
-            prompts.point_labels,
-            prompts.mask_inputs,
-        )
-        content = [
-            None if part is None else torch.as_tensor(part).cpu().numpy().tobytes()
-            for part in parts
-        ]
-        key = (id(encoding), repr((multimask_output, return_logits, content)).encode())
+        """See ``Segmenter.decode``; for encodings that this segmenter made."""
+        assert isinstance(encoding, RememberedEncoding)
+        content: list[object] = [encoding.content, multimask_output, return_logits]
+        for part in vars(prompts).values():
+            array = None if part is None else torch.as_tensor(part).cpu().numpy()
+            content += [None] if array is None else [array.shape, array.tobytes()]
+        key = _digest(*content)
         if key not in self._segmentations:
             self._segmentations[key] = self.segmenter.decode(
                 encoding, prompts, multimask_output=multimask_output, return_logits=return_logits
             )
         return self._segmentations[key]
+
+
+def _digest(*content: object) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in content:
+        digest.update(part if isinstance(part, bytes) else repr(part).encode())
+    return digest.digest()

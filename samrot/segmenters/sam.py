@@ -14,9 +14,10 @@ from torch import Tensor
 
 from samrot import weights
 from samrot.errors import InputError, MissingFileError
-from samrot.segmenters.base import Encoding, Segmentation, check_remains
 from samrot.segmenters.fast_encoder import EncoderSettings, FastEncoder
-from samrot.segmenters.prompts import Prompts, check_mask_inputs
+from samrot.segmenters.protocol import Encoding, check_remains
+from samrot.structures.prompts import Prompts, check_mask_inputs
+from samrot.structures.segmentation import Segmentation
 
 
 class SamSegmenter:

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from samrot.errors import InputError
-from samrot.segmenters.base import Encoding, Segmentation, check_remains
-from samrot.segmenters.prompts import Prompts, check_mask_inputs
+from samrot.segmenters.protocol import Encoding, check_remains
+from samrot.structures.prompts import Prompts, check_mask_inputs
+from samrot.structures.segmentation import Segmentation
 
 MASK_THRESHOLD = 0.0
 

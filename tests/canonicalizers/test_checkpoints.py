@@ -37,10 +37,10 @@ def test_round_trip(architecture: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_bundled(name: str) -> None:
-    prediction = load_canonicalizer(name).predict(random_photo(0, 48, 64))
-    assert prediction.pose in range(4)
-    assert prediction.probabilities.shape == (4,)
-    np.testing.assert_allclose(prediction.probabilities.sum(), 1)
+    pose = load_canonicalizer(name).estimate(random_photo(0, 48, 64))
+    assert pose.element in range(4)
+    assert pose.probabilities.shape == (4,)
+    np.testing.assert_allclose(pose.probabilities.sum(), 1)
 
 
 def test_bad_checkpoints(tmp_path: Path) -> None:

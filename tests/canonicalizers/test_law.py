@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from samrot.canonicalizers import CANONICALIZERS, Canonicalizer, Thumbnail, build_canonicalizer
+from samrot.canonicalizers.architectures import OVER_ANY_GROUP
 from samrot.canonicalizers.thumbnail import FRAMES
-from samrot.geometry.actions import rotate_image
-from samrot.geometry.groups import C4
+from samrot.errors import InputError
+from samrot.geometry.exact import move_image
+from samrot.geometry.groups import C4, D4, FiniteGroup
 from tests.conftest import random_photo, small_options
 
 SIZES = [(48, 64), (63, 40), (40, 63), (33, 33), (5, 7), (1, 1), (37, 90)]
@@ -19,27 +21,31 @@ TOLERANCE = {"escnn_wrn": 1e-6}
 
 
 def law_violation(canonicalizer: Canonicalizer, image: np.ndarray) -> float:
-    """Largest difference from the law over the four turns, relative to the logits' size."""
-    upright = canonicalizer.logits(image)
+    """Largest difference from the law over the group, relative to the logits' size."""
+    upright, group = canonicalizer.logits(image), canonicalizer.group
     scale = max(1.0, float(upright.abs().max()))
-    return max(
-        float(
-            (canonicalizer.logits(rotate_image(image, k)) - C4.act_on_logits(upright, k))
-            .abs()
-            .max()
-        )
-        / scale
-        for k in range(4)
-    )
+    differences = [
+        canonicalizer.logits(move_image(image, g)) - group.act_on_logits(upright, g)
+        for g in range(group.order)
+    ]
+    return max(float(difference.abs().max()) for difference in differences) / scale
 
 
-def small(architecture: str, frame: str) -> Canonicalizer:
+def small(architecture: str, frame: str, group: FiniteGroup = C4) -> Canonicalizer:
     if architecture == "escnn_wrn":
         pytest.importorskip("escnn", reason="escnn is not installed")
     torch.manual_seed(0)
     canonicalizer = build_canonicalizer(
-        architecture, size=33, frame=frame, aspect_log_odds=0.7, **small_options(architecture)
+        architecture,
+        group=group.name,
+        size=33,
+        frame=frame,
+        mirror_average=group is C4,
+        aspect_log_odds=0.7,
+        **small_options(architecture),
     )
+    if group is D4:
+        torch.nn.init.normal_(canonicalizer.network.hand.weight)
     if architecture == "escnn_wrn":
         canonicalizer.network = canonicalizer.network.export()
     return canonicalizer.eval().double()
@@ -54,13 +60,40 @@ def test_roll_law(architecture: str, frame: str) -> None:
         assert law_violation(canonicalizer, image) < TOLERANCE.get(architecture, 1e-10)
 
 
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("architecture", OVER_ANY_GROUP)
+def test_law_of_mirror_images(architecture: str, frame: str) -> None:
+    canonicalizer = small(architecture, frame, D4)
+    for seed, (height, width) in enumerate(SIZES):
+        assert law_violation(canonicalizer, random_photo(seed, height, width)) < 1e-10
+    image = random_photo(8, 41, 64)
+    for each in (canonicalizer, small(architecture, frame, D4).float()):
+        pose = each.pose(image)
+        moved = [each.pose(move_image(image, g)) for g in range(8)]
+        assert moved == [D4.compose(g, pose) for g in range(8)]
+
+
+def test_the_mirror_average_would_tie_the_two_hands() -> None:
+    with pytest.raises(InputError, match="mirror_average is true for D4, whose mirror images"):
+        build_canonicalizer("orbit_cnn", group="d4")
+    tied = small("orbit_cnn", "square", D4)
+    torch.nn.init.zeros_(tied.network.hand.weight)
+    logits = tied.logits(random_photo(0, 33, 40))
+    torch.testing.assert_close(logits[:4], logits[4:])
+
+
+def test_networks_made_for_quarter_turns_refuse_mirrors() -> None:
+    with pytest.raises(InputError, match="group is D4 for 'gcnn', which is made for C4; choose"):
+        build_canonicalizer("gcnn", group="d4", mirror_average=False)
+
+
 @pytest.mark.parametrize("architecture", CANONICALIZERS)
 def test_poses_are_exact_in_float32(architecture: str) -> None:
     canonicalizer = small(architecture, "square").float()
     for seed in range(10):
         image = random_photo(seed, 41, 64)
         pose = canonicalizer.pose(image)
-        turned = [canonicalizer.pose(rotate_image(image, k)) for k in range(4)]
+        turned = [canonicalizer.pose(move_image(image, k)) for k in range(4)]
         assert turned == [(pose + k) % 4 for k in range(4)]
 
 

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 
 from samrot.data.coco import CocoDataset
-from samrot.data.coco_writer import write_rotated, write_scenes
+from samrot.data.coco_writer import write_moved, write_scenes
 from samrot.errors import InputError
-from samrot.geometry.actions import rotate_image
+from samrot.geometry.exact import move_image
 
 
-@pytest.mark.parametrize("angle", [0, 90, 180, 270])
-def test_turned_dataset(angle: int, scenes: CocoDataset, tmp_path: Path) -> None:
-    write_rotated(scenes, tmp_path / "turned", angle)
+@pytest.mark.parametrize("element", range(8))
+def test_moved_dataset(element: int, scenes: CocoDataset, tmp_path: Path) -> None:
+    write_moved(scenes, tmp_path / "turned", element)
     folder = tmp_path / "turned"
     turned = CocoDataset.load(folder / "images", folder / "annotations.json")
     assert turned.content["categories"] == scenes.content["categories"]
     for image_id in scenes.image_ids:
         upright = scenes.read(image_id)
-        assert np.array_equal(turned.read(image_id), rotate_image(upright, angle // 90))
+        assert np.array_equal(turned.read(image_id), move_image(upright, element))
         pairs = zip(
             scenes.annotations_by_image[image_id],
             turned.annotations_by_image[image_id],
@@ -27,7 +27,7 @@ def test_turned_dataset(angle: int, scenes: CocoDataset, tmp_path: Path) -> None
         )
         for before, after in pairs:
             mask = turned.mask(after)
-            assert np.array_equal(mask, rotate_image(scenes.mask(before), angle // 90))
+            assert np.array_equal(mask, move_image(scenes.mask(before), element))
             x, y, w, h = after["bbox"]
             assert mask[int(y) : int(y + h), int(x) : int(x + w)].sum() == after["area"]
 
@@ -36,10 +36,10 @@ def test_nothing_is_overwritten_or_half_written(scenes: CocoDataset, tmp_path: P
     target = tmp_path / "turned"
     target.mkdir()
     with pytest.raises(InputError, match="exists; choose a new one"):
-        write_rotated(scenes, target, 90)
+        write_moved(scenes, target, 1)
     with pytest.raises(InputError, match="exists; choose a new one"):
         write_scenes(target, 1, seed=0)
     scenes.content["images"][-1]["height"] += 1  # found only when its turn comes
     with pytest.raises(InputError, match="do not belong together"):
-        write_rotated(CocoDataset(scenes.image_folder, scenes.content, "x"), tmp_path / "new", 90)
+        write_moved(CocoDataset(scenes.image_folder, scenes.content, "x"), tmp_path / "new", 1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["turned"]

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samrot.data.images import exif_orientation, list_images, read_image, to_stored_frame
+from samrot.data.images import exif_orientation, list_images, read_image
 from samrot.errors import InputError, MissingFileError
+from samrot.geometry.plane import PlaneTransform
+from samrot.geometry.pose import Pose, exif_element
 from tests.conftest import random_photo
 
 
@@ -77,6 +79,9 @@ def test_masks_go_back_to_the_stored_frame(orientation: int, tmp_path: Path) -> 
     assert exif_orientation(path) == orientation
     displayed = read_image(path)
     assert displayed.shape[:2] == ((60, 40) if orientation >= 5 else (40, 60))
-    back = to_stored_frame(displayed[..., 0], orientation)
+    pose = Pose(exif_element(orientation))
+    back = PlaneTransform.from_pose(pose, (displayed.shape[0], displayed.shape[1])).masks(
+        displayed[..., 0]
+    )
     assert np.array_equal(back, stored[..., 0])
     assert back.flags.c_contiguous

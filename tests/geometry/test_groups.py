@@ -8,8 +8,17 @@ import torch
 
 from samrot.errors import InputError
 from samrot.geometry import exact
-from samrot.geometry.groups import C4, C8, C16, D4, SO3, FiniteGroup, dihedral_group, find_group
-from samrot.geometry.groups import rotation_matrix
+from samrot.geometry.groups import (
+    C4,
+    C8,
+    C16,
+    D4,
+    SO3,
+    FiniteGroup,
+    dihedral_group,
+    find_group,
+    rotation_matrix,
+)
 
 FINITE = [C4, C8, C16, D4, dihedral_group(8)]
 EXACT = [C4, D4]

@@ -125,7 +125,7 @@ def test_the_warp_against_plain_numpy(
     pose = Pose(element, tilt_deg)
     there = PlaneTransform.from_pose(pose, size_hw, canvas)
     for transform in (there, PlaneTransform.to_canonical(pose, size_hw, canvas)):
-        smooth, nearest = reference_warp(plane, transform, 0.25)
+        smooth, _ = reference_warp(plane, transform, 0.25)
         found = transform.logits(torch.from_numpy(plane), 0.25).numpy()
         np.testing.assert_allclose(found, smooth, rtol=0, atol=1e-9)
         image = transform.image(np.repeat(plane[..., None], 3, axis=2), (0.25,) * 3)
@@ -147,7 +147,8 @@ def test_points_go_by_the_matrix_and_come_back(element: int, tilt_deg: float) ->
         moved = transform.points(points)
         (height, width), (new_height, new_width) = transform.source_hw, transform.target_hw
         expected = (points - (width / 2, height / 2)) @ transform.matrix.T
-        np.testing.assert_allclose(moved, expected + (new_width / 2, new_height / 2), atol=1e-9)
+        centre = np.array([new_width, new_height]) / 2
+        np.testing.assert_allclose(moved, expected + centre, atol=1e-9)
         np.testing.assert_allclose(transform.inverse().points(moved), points, atol=1e-9)
 
 

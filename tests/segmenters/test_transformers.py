@@ -12,7 +12,7 @@ from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
 import samrot
-from samrot.geometry import actions
+from samrot.geometry import exact
 from samrot.segmenters import Prompts, Segmenter
 from tests.conftest import random_photo, small_vit
 
@@ -190,9 +190,9 @@ def test_robust_at_every_turn(segmenter: Segmenter, size_hw: tuple[int, int]) ->
     box = np.array([width / 8, height / 8, width / 2, height / 2])
     predictor.set_image(image)
     upright = predictor.predict(box=box)
-    predictor.set_image(actions.rotate_image(image, 1))
-    turned = predictor.predict(box=actions.rotate_boxes(box, 1, size_hw))
-    assert np.array_equal(turned[0], actions.rotate_masks(upright[0], 1))
+    predictor.set_image(exact.move_image(image, 1))
+    turned = predictor.predict(box=exact.move_boxes(box, 1, size_hw))
+    assert np.array_equal(turned[0], exact.move_masks(upright[0], 1))
     assert np.array_equal(turned[1], upright[1])
 
 

@@ -11,17 +11,17 @@ from benchmarks.equiadapt_step import THUMBNAIL, equiadapt_canonicalizer
 from benchmarks.racing import Timings, race
 from benchmarks.subjects import PHOTO_HW, Options, photo
 from samrot.canonicalizers import build_canonicalizer
-from samrot.geometry import actions
-from samrot.losses import prior_loss
+from samrot.robust.pipeline import find_frame
+from samrot.training.losses import prior_loss
 
 BATCH = 32
 
 
 def compare_canonicalizer(options: Options) -> Timings:
     """The canonicalize step: a photo in, the canonical photo out."""
-    image, judge = photo(), samrot.load_canonicalizer("c4")
+    image, canonicalizer = photo(), samrot.load_canonicalizer("c4")
     contestants: dict[str, Callable[[], object]] = {
-        "samrot c4": lambda: actions.rotate_image(image, -judge.pose(image)),
+        "samrot c4": lambda: find_frame(image, canonicalizer).canonical_image(image),
     }
     if options.equiadapt:
         theirs = equiadapt_canonicalizer(options.equiadapt, PHOTO_HW)

@@ -12,9 +12,9 @@ import torch
 from benchmarks.racing import Figures, Timings, race
 from benchmarks.subjects import Options, build_sam, photo, photo_loop
 from samrot.data.coco import CocoDataset
-from samrot.engines.summary import coco_results
-from samrot.geometry.actions import RLE
-from samrot.scoring import average_precision, rle_iou
+from samrot.evaluation.results import coco_results
+from samrot.geometry.rle import RLE, rle_iou
+from samrot.scoring import average_precision
 from samrot.segmenters import EncoderSettings, Encoding, SamSegmenter, Segmenter
 
 VARIANTS = {
@@ -122,9 +122,14 @@ class _Noisy:
 
 def _masks(dataset: CocoDataset, segmenter: Segmenter, photos: int) -> tuple[list[RLE], float]:
     records = photo_loop(dataset, segmenter, methods=["none"], angles=[0], limit=photos)()
-    found = [(record["image_id"], record["methods"]["none"]["0"]) for record in records]
-    results, _ = coco_results(found, dataset)
-    image_ids = [image_id for image_id, _ in found]
+    image_ids = [record["image_id"] for record in records]
+    results = [
+        result
+        for record in records
+        for result in coco_results(record["image_id"], record["methods"]["none"]["0"], dataset)[
+            "segm"
+        ]
+    ]
     score = average_precision(dataset.content, results, image_ids, "segm")["AP"]
     assert score is not None
     return [result["segmentation"] for result in results], score

@@ -19,9 +19,10 @@ from benchmarks.subjects import (
     photo_loop,
     write_coco_like,
 )
-from samrot.data.coco import CocoDataset
-from samrot.engines.evaluate import DataSettings, EvaluateSettings, SegmenterSettings, evaluate
-from samrot.segmenters import Prompts, SamSegmenter
+from samrot.data.coco import CocoDataset, DataSettings
+from samrot.evaluation.runner import evaluate
+from samrot.evaluation.settings import EvaluateSettings
+from samrot.segmenters import Prompts, SamSegmenter, SegmenterSettings
 
 
 def compare_memory(options: Options) -> Figures:

@@ -23,9 +23,9 @@ from benchmarks.subjects import (
     write_coco_like,
 )
 from samrot.data.coco import CocoDataset
-from samrot.engines.photo_runner import STAGES
-from samrot.engines.prompt_sources import xywh_to_xyxy
-from samrot.geometry import actions
+from samrot.evaluation.tasks.segmentation import STAGES
+from samrot.geometry import exact
+from samrot.geometry.plane import xywh_to_xyxy
 from samrot.segmenters import EncoderSettings, Prompts, SamSegmenter
 
 
@@ -57,7 +57,7 @@ def compare_evaluation(options: Options) -> Timings:
         def averaged() -> None:
             for image_id in dataset.image_ids:
                 logits = _plain_turns(plain, dataset, image_id, range(4))
-                np.mean([actions.rotate_masks(part, -k) for k, part in enumerate(logits)], axis=0)
+                np.mean([exact.move_masks(part, (-k) % 4) for k, part in enumerate(logits)], axis=0)
 
         contestants = {
             "SamPredictor, upright": lambda: loop(range(1)),
@@ -81,8 +81,8 @@ def _plain_turns(
     upright_boxes = xywh_to_xyxy([instance["bbox"] for instance in dataset.instances(image_id)])
     found = []
     for k in turns:
-        image = actions.rotate_image(upright, k)
-        boxes = actions.rotate_boxes(upright_boxes, k, dataset.size_hw(image_id))
+        image = exact.move_image(upright, k)
+        boxes = exact.move_boxes(upright_boxes, k, dataset.size_hw(image_id))
         plain.set_image(image)
         resized = torch.as_tensor(plain.transform.apply_boxes(boxes, image.shape[:2]))
         logits, _, _ = plain.predict_torch(

@@ -15,10 +15,9 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
 import samrot
-from samrot.data.coco import CocoDataset
-from samrot.engines.evaluate import DataSettings, EvaluateSettings
-from samrot.engines.photo_runner import PhotoRunner
-from samrot.engines.prompt_sources import GroundTruthBoxes
+from samrot.data.coco import CocoDataset, DataSettings
+from samrot.evaluation.settings import EvaluateSettings
+from samrot.evaluation.tasks.segmentation import SegmentationTask
 from samrot.segmenters import Segmenter
 
 PHOTO_HW = (768, 1024)
@@ -125,18 +124,11 @@ def photo_loop(
         out="",
         **settings,
     )
-    runner = PhotoRunner(
-        chosen,
-        dataset,
-        GroundTruthBoxes(dataset),
-        segmenter,
-        samrot.load_canonicalizer("c4", device=device()),
-        overlap=segmenter.device.type != "cpu",
-    )
+    task = SegmentationTask(chosen, dataset, segmenter.device.type, segmenter=segmenter)
 
     def run() -> list[dict[str, Any]]:
         records: list[dict[str, Any]] = []
-        runner.run(dataset.image_ids[: chosen.limit], records.append)
+        task.run(dataset.image_ids[: chosen.limit], records.append)
         return records
 
     return run

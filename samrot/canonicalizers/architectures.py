@@ -1,0 +1,29 @@
+"""The table of canonicalizer networks.
+
+To add one: a file with an ``nn.Module`` that obeys the law of its group, and a line here;
+``tests/canonicalizers`` then tests its law.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from samrot.canonicalizers.c4_networks import GCNN, GWRN
+from samrot.canonicalizers.escnn_wrn import EscnnWRN
+from samrot.canonicalizers.orbit_cnn import OrbitCNN, OrbitLite
+
+# Architecture -> network to train, for C4. The escnn one is saved, and loaded, as its plain export.
+CANONICALIZERS: dict[str, Callable[..., nn.Module]] = {
+    "gcnn": GCNN,
+    "gwrn": GWRN,
+    "escnn_wrn": EscnnWRN,
+    "orbit_cnn": OrbitCNN,
+    "orbit_lite0": partial(OrbitLite, 0),
+    "orbit_lite1": partial(OrbitLite, 1),
+    "orbit_lite2": partial(OrbitLite, 2),
+}
+# Those that take any exact group as an argument, ``group``.
+OVER_ANY_GROUP = ("orbit_cnn", "orbit_lite0", "orbit_lite1", "orbit_lite2")

@@ -1,0 +1,118 @@
+"""The canonicalizer: a photo in, evidence for each pose out."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from samrot.canonicalizers.thumbnail import Thumbnail
+from samrot.errors import InputError
+from samrot.geometry.groups import C4, FiniteGroup
+from samrot.geometry.pose import Pose
+from samrot.structures.image import check_image
+
+# Channel means and deviations of ImageNet photographs, on the 0..255 scale.
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+
+
+class Canonicalizer(nn.Module):
+    """A network that obeys the law of its group, behind a thumbnail that commutes with D4.
+
+    Law: ``logits(g x)[h] == logits(x)[g^-1 h]``, for C4 ``roll(logits(x), k)``; Mondal et al. 2023,
+    section 3. The logits of a photo are the mean over the views of its thumbnail, plus what its
+    aspect ratio tells.
+
+    Args:
+        network: (B, 3, S, S) normalised thumbnails to (B, |G|) logits.
+        thumbnail: what the network is shown of a photo.
+        group: by whose elements the evidence is indexed.
+        mirror_average: add the evidence of the mirror image, which is upright when the photo is.
+            A mirror turns a rotation into its inverse, so the law of a cyclic group is kept; the
+            two hands of D4 would tie.
+        aspect_log_odds: evidence for "upright or upside down" from a photo that is wider than high,
+            and for a quarter turn from one that is higher than wide; 0 hides the aspect ratio.
+
+    Raises:
+        InputError: if the mirror average is asked for in a group that tells mirror images apart.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        thumbnail: Thumbnail,
+        *,
+        group: FiniteGroup = C4,
+        mirror_average: bool = True,
+        aspect_log_odds: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if mirror_average and any(group.mirrors(g) for g in range(group.order)):
+            raise InputError(
+                f"mirror_average is true for {group.name}, whose mirror images would tie; set it "
+                "to false"
+            )
+        self.network = network
+        self.thumbnail = thumbnail
+        self.group = group
+        self.mirror_average = mirror_average
+        self.aspect_log_odds = aspect_log_odds
+        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN)[:, None, None], False)
+        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD)[:, None, None], False)
+
+    def normalise(self, thumbnails: Tensor) -> Tensor:
+        """Pixels 0..255, (B, 3, S, S), to what the network takes."""
+        return (thumbnails.to(self.pixel_mean) - self.pixel_mean) / self.pixel_std
+
+    def forward(self, thumbnails: Tensor) -> Tensor:
+        """Pose logits, (B, |G|), of thumbnails, (B, 3, S, S), pixels 0..255."""
+        images = self.normalise(thumbnails)
+        if not self.mirror_average:
+            return self.network(images)
+        logits, mirrored = self.network(torch.cat([images, images.flip(-1)])).chunk(2)
+        inverse = [self.group.inverse(g) for g in range(self.group.order)]
+        return (logits + mirrored[:, inverse]) / 2
+
+    def aspect_signs(self) -> Tensor:
+        """(|G|,) 1 for elements that keep the axes, -1 for those that swap them."""
+        x_axes = np.abs(self.group.matrices[:, 0])
+        return torch.from_numpy(x_axes[:, 0] - x_axes[:, 1]).to(self.pixel_mean)
+
+    @torch.no_grad()
+    def logits(self, image: np.ndarray) -> Tensor:
+        """Pose logits of one photo.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, any size from 1 x 1.
+
+        Returns:
+            (|G|,) in the dtype and on the device of the module.
+
+        Raises:
+            InputError: if the image is not of that layout, or a logit is not finite.
+        """
+        check_image(image)
+        views = torch.from_numpy(self.thumbnail(image)).to(self.pixel_mean.device)
+        height, width = image.shape[:2]
+        leaning = self.aspect_log_odds / 2 * float(np.sign(width - height))
+        logits = self(views).mean(dim=0) + leaning * self.aspect_signs()
+        if not bool(torch.isfinite(logits).all()):
+            raise InputError(
+                f"the canonicalizer's logits are {logits.tolist()}; expected finite numbers: its "
+                "weights are damaged, train or load it again"
+            )
+        return logits
+
+    def estimate(self, image: np.ndarray) -> Pose:
+        """The most likely pose of one photo, (H, W, 3) uint8 RGB, with its probabilities."""
+        logits = self.logits(image).double()
+        probabilities = logits.softmax(0).cpu().numpy()
+        return Pose.of_element(self.group, int(logits.argmax()), probabilities)
+
+    def pose(self, image: np.ndarray) -> int:
+        """The element of D4 that most likely moved this photo, (H, W, 3) uint8 RGB."""
+        return self.estimate(image).element

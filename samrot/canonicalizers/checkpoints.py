@@ -1,0 +1,219 @@
+"""Building, saving and loading canonicalizers, and those that are bundled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from samrot import weights
+from samrot.canonicalizers.architectures import CANONICALIZERS, OVER_ANY_GROUP
+from samrot.canonicalizers.canonicalizer import Canonicalizer
+from samrot.canonicalizers.escnn_wrn import EscnnWRN, PlainWRN
+from samrot.canonicalizers.orbit_cnn import OrbitLite
+from samrot.canonicalizers.thumbnail import Thumbnail
+from samrot.errors import InputError, check_choice
+from samrot.geometry.groups import C4, find_group
+from samrot.layers.efficientnet_lite import fold_published_weights
+from samrot.runtime.devices import check_device
+
+# Name -> weights, and the log-odds of landscape photos being upright.
+BUNDLED = {
+    "c4": ("canonicalizer_c4.safetensors", 0.0),
+    "c4_aspect": ("canonicalizer_c4.safetensors", 1.27),
+}
+_FORMAT = "samrot-canonicalizer"
+
+
+@dataclass(kw_only=True)
+class CanonicalizerChoice:
+    """Which canonicalizer.
+
+    Args:
+        name: c4, c4_aspect, d4, or the path of a checkpoint.
+    """
+
+    name: str = "c4"
+
+    def load(self, device: str) -> Canonicalizer:
+        """The canonicalizer, on that device."""
+        return load_canonicalizer(self.name, device=device)
+
+
+def build_canonicalizer(
+    architecture: str,
+    *,
+    group: str = C4.name,
+    size: int = 97,
+    frame: str = "square",
+    mirror_average: bool = True,
+    aspect_log_odds: float = 0.0,
+    **options: Any,
+) -> Canonicalizer:
+    """A canonicalizer with random weights.
+
+    Args:
+        architecture: a key of ``CANONICALIZERS``.
+        group: C4 or D4; D4 takes an architecture over the orbit.
+        size, frame: of the ``Thumbnail``.
+        mirror_average, aspect_log_odds: as in ``Canonicalizer``.
+        options: of the network (``widths``, ``blocks``, ``dropout``, ...).
+
+    Raises:
+        InputError: if the name, the group or an option is unknown, or they do not go together.
+    """
+    check_choice("canonicalizer architecture", architecture, CANONICALIZERS)
+    settings = {
+        "group": group,
+        "size": size,
+        "frame": frame,
+        "mirror_average": mirror_average,
+        "aspect_log_odds": aspect_log_odds,
+        "options": options,
+    }
+    return _assemble(CANONICALIZERS[architecture], architecture, settings)
+
+
+def load_imagenet_weights(canonicalizer: Canonicalizer) -> None:
+    """Fill an ``orbit_lite*`` with the published ImageNet weights; its score stays as it is.
+
+    Raises:
+        InputError: if it is of another architecture, or the package of the weights is missing.
+    """
+    network = canonicalizer.network
+    if not isinstance(network, OrbitLite):
+        raise InputError(
+            f"init is imagenet, but there are no ImageNet weights for {type(network).__name__}; "
+            "choose an architecture orbit_lite0, 1 or 2, or the path of a checkpoint"
+        )
+    variant = network.variant
+    folded = fold_published_weights(
+        weights.imagenet_lite(variant), variant, canonicalizer.pixel_mean, canonicalizer.pixel_std
+    )
+    own = network.features.state_dict()
+    network.features.load_state_dict({name: folded[name] for name in own})
+
+
+def load_base_weights(canonicalizer: Canonicalizer, base: str) -> None:
+    """Fill a network with the weights of a bundled one, and freeze them; what that lacks is left.
+
+    Raises:
+        InputError: if there is no such base, or its weights do not fit.
+    """
+    check_choice("canonicalizer.base", base, BUNDLED)
+    own = canonicalizer.network.state_dict()
+    shared = load_canonicalizer(base).network.state_dict()
+    weights.load_into(canonicalizer.network, {**own, **shared}, base)
+    for name, parameter in canonicalizer.network.named_parameters():
+        parameter.requires_grad_(name not in shared)
+
+
+def save_canonicalizer(
+    canonicalizer: Canonicalizer,
+    path: str | Path,
+    *,
+    architecture: str,
+    options: dict[str, Any],
+    base: str | None = None,
+) -> None:
+    """Write a checkpoint: safetensors, whose header holds all that rebuilding it needs.
+
+    Args:
+        canonicalizer: what is saved.
+        path: of the file.
+        architecture, options: as in ``build_canonicalizer``.
+        base: name of a bundled canonicalizer, whose weights are left out, and read from it again.
+    """
+    network = canonicalizer.network
+    if isinstance(network, EscnnWRN):
+        network = network.export()
+    state = network.state_dict()
+    if base is not None:
+        shared = load_canonicalizer(base).network.state_dict()
+        state = {name: tensor for name, tensor in state.items() if name not in shared}
+    header = {
+        "architecture": architecture,
+        "group": canonicalizer.group.name,
+        "size": canonicalizer.thumbnail.size,
+        "frame": canonicalizer.thumbnail.frame,
+        "mirror_average": canonicalizer.mirror_average,
+        "aspect_log_odds": canonicalizer.aspect_log_odds,
+        "options": options,
+        **({} if base is None else {"base": base}),
+    }
+    weights.save(path, state, format_name=_FORMAT, header=header)
+
+
+def as_canonicalizer(
+    canonicalizer: Canonicalizer | str | Path | None, device: str
+) -> Canonicalizer | None:
+    """A canonicalizer that may be given as a name or path for ``load_canonicalizer``."""
+    if isinstance(canonicalizer, str | Path):
+        return load_canonicalizer(canonicalizer, device=device)
+    return canonicalizer
+
+
+def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canonicalizer:
+    """A trained canonicalizer, ready for inference.
+
+    Args:
+        name: ``"c4"`` (bundled default, blind to the aspect ratio), ``"c4_aspect"`` (bundled, the
+            same and the evidence of the aspect ratio), or the path of a checkpoint that ``samrot
+            train`` wrote.
+        device: where it runs.
+
+    Raises:
+        InputError: if the name is unknown, or the file is no such checkpoint or damaged.
+    """
+    check_device(device)
+    path, bundled = Path(name), {}
+    if str(name) in BUNDLED:
+        file_name, aspect_log_odds = BUNDLED[str(name)]
+        path, bundled = weights.bundled(file_name), {"aspect_log_odds": aspect_log_odds}
+    if not path.is_file():
+        raise InputError(
+            f"canonicalizer {str(name)!r} is neither bundled nor a file; expected one of "
+            f"{', '.join(BUNDLED)}, or the path of a checkpoint that samrot train wrote"
+        )
+    state, header = weights.load(path, format_name=_FORMAT)
+    if header.get("base") is not None:
+        check_choice(f"{path}: base", header["base"], BUNDLED)
+        state = {**load_canonicalizer(header["base"]).network.state_dict(), **state}
+    canonicalizer = _rebuild(path, state, {"group": C4.name, **header, **bundled})
+    return canonicalizer.eval().requires_grad_(False).to(device)
+
+
+def _rebuild(path: Path, state: dict[str, Tensor], header: dict[str, Any]) -> Canonicalizer:
+    architecture = str(header["architecture"])
+    check_choice(f"{path}: canonicalizer architecture", architecture, CANONICALIZERS)
+    builder = PlainWRN if architecture == "escnn_wrn" else CANONICALIZERS[architecture]
+    canonicalizer = _assemble(builder, architecture, header)
+    weights.load_into(canonicalizer.network, state, path)
+    return canonicalizer
+
+
+def _assemble(
+    builder: Callable[..., nn.Module], architecture: str, settings: dict[str, Any]
+) -> Canonicalizer:
+    group, options = find_group(settings["group"]), dict(settings["options"])
+    if architecture in OVER_ANY_GROUP:
+        options["group"] = group
+    elif group is not C4:
+        raise InputError(
+            f"canonicalizer group is {group.name} for {architecture!r}, which is made for C4; "
+            f"choose one of: {', '.join(OVER_ANY_GROUP)}"
+        )
+    try:
+        network = builder(**options)
+    except TypeError as error:
+        raise InputError(f"canonicalizer options {options} do not fit: {error}") from error
+    return Canonicalizer(
+        network,
+        Thumbnail(settings["size"], settings["frame"]),
+        group=group,
+        mirror_average=settings["mirror_average"],
+        aspect_log_odds=settings["aspect_log_odds"],
+    )

@@ -1,0 +1,1 @@
+"""Floor 7: what the command line does, one file a command."""

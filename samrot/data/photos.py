@@ -1,0 +1,69 @@
+"""Which photos: folders, COCO files, and lists of what of them to include or leave out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from samrot.data.coco import CocoDataset
+from samrot.data.images import list_images
+from samrot.errors import InputError, MissingFileError
+
+
+@dataclass(kw_only=True)
+class PhotoSettings:
+    """Upright photos.
+
+    Args:
+        images: folders of photos, searched with their subfolders.
+        annotations: COCO JSON that lists the photos of the (one) folder to use.
+        include: text file of photos, the ends of their paths, one a line: only these are used.
+        exclude: text file of the same kind: these are left out.
+    """
+
+    images: list[str] = field(default_factory=list)
+    annotations: str | None = None
+    include: str | None = None
+    exclude: str | None = None
+
+
+def find_photos(source: PhotoSettings) -> tuple[list[Path], bool | None]:
+    """The photo files of a source, and whether EXIF applies to them (not under COCO JSON)."""
+    paths, apply_exif = _find_all_photos(source)
+    if source.include is not None:
+        paths = [path for path in paths if _is_listed(path, read_list(source.include))]
+    if source.exclude is not None:
+        paths = [path for path in paths if not _is_listed(path, read_list(source.exclude))]
+    if not paths:
+        raise InputError(
+            f"include {source.include} and exclude {source.exclude} leave no photo of "
+            f"{', '.join(source.images)}; expected the ends of paths, one a line"
+        )
+    return paths, apply_exif
+
+
+@lru_cache
+def read_list(path: str) -> frozenset[str]:
+    """The lines of a text file that are not empty."""
+    if not Path(path).is_file():
+        raise MissingFileError(f"list {path} does not exist; expected a text file of paths")
+    return frozenset(line.strip() for line in Path(path).read_text().splitlines() if line.strip())
+
+
+def _is_listed(path: Path, ends: frozenset[str]) -> bool:
+    parts = path.parts
+    return any("/".join(parts[start:]) in ends for start in range(len(parts)))
+
+
+def _find_all_photos(source: PhotoSettings) -> tuple[list[Path], bool | None]:
+    if not source.images:
+        raise InputError("data.images is empty; expected a folder of upright photos")
+    if source.annotations is None:
+        return [path for folder in source.images for path in list_images(folder)], True
+    if len(source.images) != 1:
+        raise InputError(
+            f"data.annotations with {len(source.images)} image folders; expected one folder"
+        )
+    dataset = CocoDataset.load(source.images[0], source.annotations)
+    return [dataset.image_path(image_id) for image_id in dataset.image_ids], False

@@ -1,0 +1,1 @@
+"""Floor 3: pictures for a person to look at."""

@@ -1,1 +1,0 @@
-"""Layer 5: the loops (training, evaluation) and their tables and pictures."""

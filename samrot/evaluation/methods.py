@@ -1,0 +1,45 @@
+"""The methods that are compared: each a source of poses.
+
+To add one: a function from the canonicalizer and the view to a pose source, and a line in
+``METHODS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from samrot.canonicalizers import Canonicalizer
+from samrot.evaluation.views import OrbitView
+from samrot.robust.pose_sources import UPRIGHT, GivenPose, PoseSource
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to treat a photo that may be turned.
+
+    Args:
+        meaning: for help texts.
+        pose_source: of a view.
+        estimates: a canonicalizer is needed, and its poses are scored.
+        undoes_pose: False for the plain model, which knows of no poses.
+    """
+
+    meaning: str
+    pose_source: Callable[[Canonicalizer | None, OrbitView], PoseSource]
+    estimates: bool = False
+    undoes_pose: bool = True
+
+
+def _canonical(canonicalizer: Canonicalizer | None, view: OrbitView) -> PoseSource:
+    assert canonicalizer is not None
+    return canonicalizer
+
+
+METHODS = {
+    "none": Method(
+        "the plain model on the turned photo", lambda _, view: UPRIGHT, undoes_pose=False
+    ),
+    "canonical": Method("turned back as the canonicalizer says", _canonical, estimates=True),
+    "oracle": Method("turned back by the known angle", lambda _, view: GivenPose(view.pose)),
+}

@@ -1,0 +1,182 @@
+"""How often a canonicalizer is right: photos moved by every element of its group."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from samrot.canonicalizers import Canonicalizer
+from samrot.data.images import read_image
+from samrot.geometry.groups import find_group
+from samrot.geometry.plane import PlaneTransform
+from samrot.geometry.pose import Pose
+from samrot.scoring.pose_statistics import (
+    Reliability,
+    circular_wasserstein,
+    kl_divergence,
+    reliability,
+)
+
+JPEG_QUALITY = 75
+
+
+class PoseAccuracy:
+    """Estimates for photos moved by every element of the canonicalizer's group.
+
+    Args:
+        canonicalizer: what is measured.
+        apply_exif: as in ``read_image``.
+    """
+
+    def __init__(self, canonicalizer: Canonicalizer, *, apply_exif: bool | None) -> None:
+        self.canonicalizer = canonicalizer
+        self.group = canonicalizer.group
+        self.apply_exif = apply_exif
+        self.paths: list[Path] = []
+        self.own_poses: list[int] = []  # of the photos as they are stored
+        self.estimated: list[int] = []  # likewise
+        self.probability_of_truth: list[float] = []
+        self.confusion = np.zeros((self.group.order, self.group.order), dtype=int)
+        self.seconds: list[float] = []
+        self.confidence: list[float] = []
+        self.correct: list[bool] = []
+        self.correct_square: list[bool] = []
+        self.correct_jpeg: list[bool] = []
+
+    def update(self, path: Path, own_pose: int) -> None:
+        """Estimate the pose of a photo as it is stored, which is ``own_pose``, and moved."""
+        image = read_image(path, apply_exif=self.apply_exif)
+        size_hw = (image.shape[0], image.shape[1])
+        for g in range(self.group.order):
+            moved = PlaneTransform.from_pose(Pose(g), size_hw).image(image)
+            true = self.group.compose(g, own_pose)
+            start = time.perf_counter()
+            pose = self.canonicalizer.estimate(moved)
+            self.seconds.append(time.perf_counter() - start)
+            if g == self.group.identity:
+                self.paths.append(path)
+                self.own_poses.append(own_pose)
+                self.estimated.append(pose.element)
+                assert pose.probabilities is not None
+                self.probability_of_truth.append(float(pose.probabilities[true]))
+            self.confusion[true, pose.element] += 1
+            self.confidence.append(pose.confidence)
+            self.correct.append(pose.element == true)
+            self.correct_square.append(self.canonicalizer.pose(centred_square(moved)) == true)
+            self.correct_jpeg.append(self.canonicalizer.pose(as_jpeg(moved)) == true)
+
+    def reliability(self) -> Reliability:
+        """The reliability curve of the estimates."""
+        return reliability(np.array(self.confidence), np.array(self.correct))
+
+    def report(self, name: str, prior: Sequence[float]) -> dict[str, Any]:
+        """The numbers, as JSON; what is undefined is None.
+
+        Args:
+            name: of the canonicalizer.
+            prior: (|G|,) probability of each pose in the segmenter's training photos.
+        """
+        group, curve, accuracy = self.group, self.reliability(), float(np.mean(self.correct))
+        remaining = [
+            group.compose(group.inverse(estimated), own)
+            for estimated, own in zip(self.estimated, self.own_poses, strict=True)
+        ]
+        canonicalised = np.bincount(remaining, minlength=group.order) / len(remaining)
+        divergence = kl_divergence(np.array(prior), canonicalised)
+        cyclic = not any(group.mirrors(g) for g in range(group.order))
+        return {
+            "canonicalizer": name,
+            "group": group.name,
+            "parameters": sum(p.numel() for p in self.canonicalizer.parameters()),
+            "milliseconds": 1000 * float(np.median(self.seconds)),
+            "photos": len(self.paths),
+            "pose_accuracy": accuracy,
+            "standard_error": float(np.sqrt(accuracy * (1 - accuracy) / len(self.paths))),
+            "pose_accuracy_aspect_hidden": float(np.mean(self.correct_square)),
+            "pose_accuracy_jpeg": float(np.mean(self.correct_jpeg)),
+            "pose_confusion": self.confusion.tolist(),
+            "stored_poses_predicted": np.bincount(self.estimated, minlength=group.order).tolist(),
+            "predicted": {str(p): k for p, k in zip(self.paths, self.estimated, strict=True)},
+            "prior": list(prior),
+            "canonicalised": canonicalised.tolist(),
+            "kl_prior_to_canonicalised": divergence if np.isfinite(divergence) else None,
+            "circular_wasserstein": circular_wasserstein(np.array(prior), canonicalised)
+            if cyclic
+            else None,
+            "reliability": {
+                "confidence": curve.confidence.tolist(),
+                "accuracy": curve.accuracy.tolist(),
+                "count": curve.count.tolist(),
+                "expected_calibration_error": curve.expected_error,
+            },
+        }
+
+
+def centred_square(image: np.ndarray) -> np.ndarray:
+    """The centred square of an image, which hides its aspect ratio; (S, S, 3)."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def as_jpeg(image: np.ndarray) -> np.ndarray:
+    """The image after JPEG compression, whose 8-px grid then says nothing about its past."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="JPEG", quality=JPEG_QUALITY)
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def report_table(report: dict[str, Any]) -> str:
+    """A report as markdown."""
+    names = find_group(report["group"]).names
+    divergence, distance = report["kl_prior_to_canonicalised"], report["circular_wasserstein"]
+    rows = [
+        ("pose accuracy", f"{report['pose_accuracy']:.4f} +- {report['standard_error']:.4f}"),
+        (
+            "pose accuracy, cut to the centred square (aspect ratio hidden)",
+            f"{report['pose_accuracy_aspect_hidden']:.4f}",
+        ),
+        (f"pose accuracy, saved as JPEG {JPEG_QUALITY}", f"{report['pose_accuracy_jpeg']:.4f}"),
+        (
+            "KL(prior, canonicalised), nats",
+            "infinite" if divergence is None else f"{divergence:.4f}",
+        ),
+        (
+            "circular Wasserstein distance (prior, canonicalised), quarter turns",
+            "-" if distance is None else f"{distance:.4f}",
+        ),
+        (
+            "expected calibration error",
+            f"{report['reliability']['expected_calibration_error']:.4f}",
+        ),
+        ("parameters", f"{report['parameters']:,}"),
+        ("milliseconds for one photo, median", f"{report['milliseconds']:.1f}"),
+    ]
+    by_pose = {
+        "prior": [f"{share:.4f}" for share in report["prior"]],
+        "photos as stored, predicted": report["stored_poses_predicted"],
+        "left after canonicalization": [f"{share:.4f}" for share in report["canonicalised"]],
+        **{
+            f"turned by {name}, predicted": row
+            for name, row in zip(names, report["pose_confusion"], strict=True)
+        },
+    }
+    lines = [
+        f"{report['canonicalizer']} on {report['photos']} photos, each turned {len(names)} ways",
+        "",
+        "| quantity | value |",
+        "|---|---|",
+        *(f"| {quantity} | {value} |" for quantity, value in rows),
+        "",
+        f"| degrees | {' | '.join(names)} |",
+        "|---" * (len(names) + 1) + "|",
+        *(f"| {label} | {' | '.join(map(str, cells))} |" for label, cells in by_pose.items()),
+    ]
+    return "\n".join(lines) + "\n"

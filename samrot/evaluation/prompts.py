@@ -1,0 +1,289 @@
+"""Where the prompts of an evaluation come from: ground truth, detections on file, or a detector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from samrot.data.coco import CocoDataset, read_json
+from samrot.errors import InputError, check_choice
+from samrot.evaluation.views import OrbitView
+from samrot.geometry.groups import D4
+from samrot.geometry.plane import PlaneTransform, xywh_to_xyxy
+from samrot.geometry.pose import Pose, factor_angle
+from samrot.models import Detector, load_detector
+from samrot.robust.canonicalized import checked
+from samrot.robust.pipeline import CanonicalFrame
+from samrot.structures.detections import Detections
+
+SOURCES = ("gt", "detections", "detector")
+
+
+@dataclass(kw_only=True)
+class PromptSettings:
+    """Boxes to prompt with.
+
+    Args:
+        source: gt (ground-truth boxes), detections (JSON on disk) or detector (run live).
+        file: COCO-results JSON made on the upright images, whose boxes are turned along; or angle
+            -> JSON made on the images turned by it, boxes in the turned frame.
+        detector: module:callable, image -> samrot.Detections; or torchvision:maskrcnn.
+        min_score: detections below it are dropped.
+        max_per_image: most confident detections kept per image.
+    """
+
+    source: str = "gt"
+    file: str | dict[int, str] | None = None
+    detector: str | None = None
+    min_score: float = 0.0
+    max_per_image: int = 100
+
+    def __post_init__(self) -> None:
+        check_choice("prompts.source", self.source, SOURCES)
+
+
+class PromptKind(Enum):
+    """What the prompts of a view are, and so what can be said of its masks."""
+
+    GROUND_TRUTH = "ground truth"
+    DETECTIONS_OF_UPRIGHT = "detections on the upright photos, moved along"
+    DETECTIONS_OF_VIEWS = "detections on each view"
+    DETECTOR = "live detector"
+
+    @property
+    def names_instances(self) -> bool:
+        """Whether the n-th prompt is of the same object in every view."""
+        return self in (PromptKind.GROUND_TRUTH, PromptKind.DETECTIONS_OF_UPRIGHT)
+
+
+@dataclass(frozen=True, eq=False)
+class ViewPrompts:
+    """The prompts of one view of a photo, N boxes in its frame.
+
+    Args:
+        kind: where they come from.
+        boxes_xyxy: (N, 4) float64.
+        category_ids: (N,) int.
+        scores: (N,) float of the detector; 1 for ground truth.
+        instance_ids: (N,) the same object has the same id in every view; only where the kind names
+            instances.
+        masks: (N, H, W) bool, of a detector that segments too.
+    """
+
+    kind: PromptKind
+    boxes_xyxy: np.ndarray
+    category_ids: np.ndarray
+    scores: np.ndarray
+    instance_ids: np.ndarray | None = None
+    masks: np.ndarray | None = None
+
+    @classmethod
+    def of_detections(
+        cls, kind: PromptKind, found: Detections, instance_ids: np.ndarray | None = None
+    ) -> ViewPrompts:
+        """Detections as prompts."""
+        return cls(
+            kind, found.boxes_xyxy, found.category_ids, found.scores, instance_ids, found.masks
+        )
+
+    def __len__(self) -> int:
+        return len(self.boxes_xyxy)
+
+
+class PromptSource(Protocol):
+    """Makes the prompts of any view of any photo of a dataset."""
+
+    kind: PromptKind
+    description: str
+
+    def prompts(
+        self, image_id: int, image: np.ndarray, view: OrbitView, frame: CanonicalFrame
+    ) -> ViewPrompts:
+        """The prompts of one view, in its frame.
+
+        Args:
+            image_id: of the photo.
+            image: (H, W, 3) uint8, the view.
+            view: how the upright photo was moved.
+            frame: how the method takes the view to lie; a detector sees the canonical image.
+        """
+        ...
+
+
+class GroundTruthBoxes:
+    """The annotations' own boxes, moved with the image; crowds and zero areas left out."""
+
+    kind = PromptKind.GROUND_TRUTH
+    description = "ground-truth boxes"
+
+    def __init__(self, dataset: CocoDataset) -> None:
+        self.dataset = dataset
+
+    def prompts(
+        self, image_id: int, image: np.ndarray, view: OrbitView, frame: CanonicalFrame
+    ) -> ViewPrompts:
+        """See ``PromptSource``."""
+        instances = self.dataset.instances(image_id)
+        upright = xywh_to_xyxy([instance["bbox"] for instance in instances])
+        return ViewPrompts(
+            self.kind,
+            view.transform(self.dataset.size_hw(image_id)).boxes(upright),
+            np.array([instance["category_id"] for instance in instances], dtype=np.int64),
+            np.ones(len(instances)),
+            np.array([instance["id"] for instance in instances], dtype=np.int64),
+        )
+
+
+class UprightDetections:
+    """Detections on file, made on the upright photos; their boxes are moved along."""
+
+    kind = PromptKind.DETECTIONS_OF_UPRIGHT
+    description = "detections on the upright images, turned along"
+
+    def __init__(self, dataset: CocoDataset, detections: dict[int, Detections]) -> None:
+        self.dataset = dataset
+        self.detections = detections
+
+    def prompts(
+        self, image_id: int, image: np.ndarray, view: OrbitView, frame: CanonicalFrame
+    ) -> ViewPrompts:
+        """See ``PromptSource``."""
+        found = self.detections.get(image_id, Detections.none())
+        transform = view.transform(self.dataset.size_hw(image_id))
+        moved = replace(found, boxes_xyxy=transform.boxes(found.boxes_xyxy))
+        return ViewPrompts.of_detections(self.kind, moved, np.arange(len(found)))
+
+
+class ViewDetections:
+    """Detections on file, made on each view: a method gets those of what it takes to be upright."""
+
+    kind = PromptKind.DETECTIONS_OF_VIEWS
+    description = "detections on each turn of the images"
+
+    def __init__(self, dataset: CocoDataset, by_element: dict[int, dict[int, Detections]]) -> None:
+        self.dataset = dataset
+        self.by_element = by_element
+
+    def prompts(
+        self, image_id: int, image: np.ndarray, view: OrbitView, frame: CanonicalFrame
+    ) -> ViewPrompts:
+        """See ``PromptSource``."""
+        # Moved by g and estimated as p, a photo is canonically p^-1 g of the upright one.
+        element = D4.compose(D4.inverse(frame.pose.element), view.pose.element)
+        if element not in self.by_element:
+            raise InputError(
+                f"prompts.file holds no detections on photos moved by {D4.names[element]}, which "
+                f"the method sees of image {image_id}; use the detections on the upright photos, "
+                "or a live detector"
+            )
+        found = self.by_element[element].get(image_id, Detections.none())
+        size_hw = self.dataset.size_hw(image_id)
+        of_file = PlaneTransform.from_pose(Pose(element), size_hw)
+        transform = of_file.inverse().then(view.transform(size_hw))
+        moved = replace(found, boxes_xyxy=transform.boxes(found.boxes_xyxy))
+        return ViewPrompts.of_detections(self.kind, moved)
+
+
+class LiveDetector:
+    """A detector that sees what the method sees: the canonical image."""
+
+    kind = PromptKind.DETECTOR
+
+    def __init__(self, detector: Detector, name: str, settings: PromptSettings) -> None:
+        self.detector = checked(detector)
+        self.settings = settings
+        self.description = f"detector {name}"
+
+    def prompts(
+        self, image_id: int, image: np.ndarray, view: OrbitView, frame: CanonicalFrame
+    ) -> ViewPrompts:
+        """See ``PromptSource``."""
+        found = frame.user_detections(self.detector(frame.canonical_image(image)))
+        return ViewPrompts.of_detections(self.kind, _strongest(found, self.settings))
+
+
+def build_prompt_source(
+    settings: PromptSettings, dataset: CocoDataset, device: str
+) -> PromptSource:
+    """The source that the settings ask for.
+
+    Raises:
+        InputError: if a setting that the source needs is missing, or one that it ignores is given.
+    """
+    if settings.source != "detections" and settings.file is not None:
+        raise InputError(
+            f"prompts.file is given, but prompts.source is {settings.source!r}; "
+            "set prompts.source to detections"
+        )
+    if settings.source != "detector" and settings.detector is not None:
+        raise InputError(
+            f"prompts.detector is given, but prompts.source is {settings.source!r}; "
+            "set prompts.source to detector"
+        )
+    if settings.source == "gt":
+        return GroundTruthBoxes(dataset)
+    if settings.source == "detections":
+        if settings.file is None:
+            raise InputError("prompts.file is not set; expected a COCO-results JSON, or four")
+        if isinstance(settings.file, dict) and set(settings.file) != {0, 90, 180, 270}:
+            raise InputError(
+                f"prompts.file names angles {sorted(settings.file)}; expected 0, 90, 180 and 270"
+            )
+        if isinstance(settings.file, str):
+            return UprightDetections(dataset, read_detections(settings.file, dataset, settings))
+        return ViewDetections(
+            dataset,
+            {
+                factor_angle(angle)[0]: read_detections(path, dataset, settings)
+                for angle, path in settings.file.items()
+            },
+        )
+    if settings.detector is None:
+        raise InputError("prompts.detector is not set; expected module:callable")
+    return LiveDetector(load_detector(settings.detector, device), settings.detector, settings)
+
+
+def read_detections(
+    path: str | Path, dataset: CocoDataset, settings: PromptSettings
+) -> dict[int, Detections]:
+    """A COCO-results JSON as image id -> detections, most confident first.
+
+    Raises:
+        InputError: if it is not COCO results, or names an image that the dataset does not list.
+    """
+    records = read_json(path, "prompts.file")
+    if not isinstance(records, list):
+        raise InputError(f"prompts.file {path} is not a list; expected COCO results")
+    grouped: dict[int, list[dict[str, Any]]] = {}
+    for place, record in enumerate(records):
+        for key in ("image_id", "category_id", "bbox", "score"):
+            if not isinstance(record, dict) or key not in record:
+                raise InputError(
+                    f"prompts.file {path}: entry {place} lacks {key!r}; expected COCO results"
+                )
+        if record["image_id"] not in dataset.images:
+            raise InputError(
+                f"prompts.file {path}: entry {place} is of image {record['image_id']}, which "
+                f"{dataset.source} does not list; the files do not belong together"
+            )
+        grouped.setdefault(record["image_id"], []).append(record)
+    return {
+        image_id: _strongest(
+            Detections(
+                xywh_to_xyxy([record["bbox"] for record in found]),
+                np.array([record["score"] for record in found]),
+                np.array([record["category_id"] for record in found]),
+            ),
+            settings,
+        )
+        for image_id, found in grouped.items()
+    }
+
+
+def _strongest(found: Detections, settings: PromptSettings) -> Detections:
+    order = np.argsort(-found.scores, kind="stable")
+    return found[order[found.scores[order] >= settings.min_score][: settings.max_per_image]]

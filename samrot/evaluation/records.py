@@ -1,0 +1,95 @@
+"""The records of a run: one line of JSON a photo, appended by each process to a file of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from samrot.files import naming, replacing
+
+Record = dict[str, Any]
+_MERGED = "records.jsonl"
+# Of process 1 and on; the last two are what samrot 0.1.0 wrote.
+_NAMES = re.compile(r"records\.jsonl|records_\d+\.jsonl|photos\.jsonl|photos_\d+\.jsonl")
+
+
+class RecordStore:
+    """The records in a run folder.
+
+    Args:
+        folder: of the run.
+        image_ids: photos whose records count.
+    """
+
+    def __init__(self, folder: Path, image_ids: Collection[int]) -> None:
+        self.folder = folder
+        self.image_ids = set(image_ids)
+
+    def done(self) -> set[int]:
+        """Ids of the photos that have a record."""
+        return set(self._places())
+
+    def appender(self, rank: int) -> RecordAppender:
+        """Where the process of that rank writes its records."""
+        return RecordAppender(self.folder / (_MERGED if rank == 0 else f"records_{rank}.jsonl"))
+
+    def merge(self) -> None:
+        """Bring all records into one file, by image id, one record a photo."""
+        places = self._places()
+        with replacing(self.folder / _MERGED) as partial, partial.open("wb") as merged:
+            for image_id in sorted(places):
+                path, start = places[image_id]
+                with path.open("rb") as file:
+                    file.seek(start)
+                    merged.write(file.readline())
+        for path in self._files():
+            if path.name.startswith("records_"):
+                path.unlink()
+
+    def __iter__(self) -> Iterator[Record]:
+        """The merged records, one at a time."""
+        with (self.folder / _MERGED).open() as file:
+            for line in file:
+                yield json.loads(line)
+
+    def _files(self) -> list[Path]:
+        return sorted(p for p in self.folder.iterdir() if _NAMES.fullmatch(p.name))
+
+    def _places(self) -> dict[int, tuple[Path, int]]:
+        """Image id -> file, and where in it the record starts; a torn last line is none."""
+        places: dict[int, tuple[Path, int]] = {}
+        for path in self._files():
+            start = 0
+            with path.open("rb") as file:
+                for line in file:
+                    if line.endswith(b"\n"):
+                        image_id = json.loads(line)["image_id"]
+                        if image_id in self.image_ids:
+                            places.setdefault(image_id, (path, start))
+                    start += len(line)
+        return places
+
+
+class RecordAppender:
+    """One process's file of records.
+
+    Args:
+        path: of the file; what a killed run left of its last line is cut off.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if path.exists():
+            content = path.read_bytes()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                with path.open("r+b") as file:
+                    file.truncate(whole)
+
+    def append(self, record: Record) -> None:
+        """Add the record of a photo."""
+        with naming(self.path), self.path.open("a") as file:
+            file.write(json.dumps(record, allow_nan=False) + "\n")

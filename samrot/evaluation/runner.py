@@ -1,0 +1,102 @@
+"""``samrot evaluate``: run, or continue, an evaluation."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from samrot.data.coco import CocoDataset
+from samrot.errors import MissingFileError
+from samrot.evaluation.records import Record, RecordStore
+from samrot.evaluation.settings import EvaluateSettings
+from samrot.evaluation.summary import summarise
+from samrot.evaluation.table import summary_table
+from samrot.evaluation.tasks import TASKS
+from samrot.runtime.processes import launch
+from samrot.runtime.run_folder import RunFolder
+
+_SUMMARY = "summary.json"
+
+
+def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
+    """Run, or continue, an evaluation; several processes share its photos.
+
+    A finished one is read from its folder, and no model is loaded.
+
+    Returns:
+        What ``summary.json`` holds.
+
+    Raises:
+        InputError: if settings or data are unusable; photos that are done stay done.
+    """
+    dataset = settings.data.load()
+    image_ids = dataset.image_ids[: settings.limit]
+    _check_photos(dataset, image_ids)
+    if RunFolder.is_one(settings.out):
+        run = RunFolder.open(settings.out, settings)
+        if (run.path / _SUMMARY).is_file():
+            return _read_summary(run)
+    fabric = launch(settings.device, settings.devices, settings.nodes)
+    task = TASKS[settings.task](settings, dataset, str(fabric.device))
+    with fabric.rank_zero_first():
+        run = RunFolder.open(settings.out, settings)
+    if not (run.path / _SUMMARY).is_file():
+        store = RecordStore(run.path, image_ids)
+        done = store.done()
+        fabric.barrier()  # before any process writes, so that all agree on what is left
+        remaining_ids = [image_id for image_id in image_ids if image_id not in done]
+        share = remaining_ids[fabric.global_rank :: fabric.world_size]
+        appender = store.appender(fabric.global_rank)
+        progress = tqdm(
+            desc="evaluate", unit="image", initial=len(done),
+            total=len(done) + len(share), disable=not fabric.is_global_zero,
+        )  # fmt: skip
+        with progress:
+
+            def write(record: Record) -> None:
+                appender.append(record)
+                progress.update()
+
+            task.run(share, write)
+        description = task.source.description
+        del task  # scoring needs the memory
+        fabric.barrier()
+        if fabric.is_global_zero:
+            _finish(run, store, dataset, image_ids, description, settings)
+        fabric.barrier()
+    return _read_summary(run)
+
+
+def _check_photos(dataset: CocoDataset, image_ids: list[int]) -> None:
+    for image_id in image_ids:
+        path = dataset.image_path(image_id)
+        if not path.is_file():
+            raise MissingFileError(
+                f"image {path} does not exist, but {dataset.source} lists it; restore the file, or "
+                "remove the image from the JSON"
+            )
+
+
+def _finish(
+    run: RunFolder,
+    store: RecordStore,
+    dataset: CocoDataset,
+    image_ids: list[int],
+    prompts: str,
+    settings: EvaluateSettings,
+) -> None:
+    start = time.perf_counter()
+    store.merge()
+    summary = summarise(store, dataset, image_ids, prompts, settings, run.path)
+    summary["seconds"]["score"] = round(time.perf_counter() - start, 3)
+    run.write_text("summary.md", summary_table(summary))
+    run.write_json(_SUMMARY, summary)
+
+
+def _read_summary(run: RunFolder) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads(Path(run.path / _SUMMARY).read_text())
+    return summary

@@ -1,0 +1,97 @@
+"""Settings of ``samrot evaluate``, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from samrot.canonicalizers import CanonicalizerChoice
+from samrot.data.coco import DataSettings
+from samrot.errors import InputError, check_choice
+from samrot.evaluation.methods import METHODS
+from samrot.evaluation.prompts import PromptSettings
+from samrot.evaluation.views import ANGLES, OrbitView, check_views, find_views
+from samrot.scoring import SCORERS
+from samrot.segmenters import SegmenterSettings
+
+DETECTOR = "detector"  # that segments by itself
+SCORES = ("auto", "detector", "segmenter", "product")
+TASK_NAMES = ("segmentation",)
+
+
+@dataclass(kw_only=True)
+class EvaluateSettings:
+    """Settings of ``samrot evaluate``.
+
+    Args:
+        data: a COCO-format dataset of upright photos.
+        out: run folder; one that exists with the same settings is continued.
+        task: segmentation.
+        segmenter: which segmenter.
+        canonicalizer: which canonicalizer.
+        methods: none (plain), canonical, oracle (turned back by the known angle).
+        angles: 0, 90, 180, 270: counter-clockwise turns of the photos; all four by default.
+        group: c4 or d4 instead: its four turns, or those and their mirror images.
+        prompts: boxes to prompt with.
+        images_per_batch: canonical images encoded at once; more may be faster on a GPU, and change
+            masks by rounding.
+        score: of a mask: detector, segmenter (predicted IoU), product; auto takes the detector's
+            where there is one.
+        scorer: pycocotools, or faster-coco-eval for the same numbers sooner.
+        limit: of the number of photos, for a quick look.
+        device: cpu, cuda, ...
+        devices: processes on this machine that share the photos.
+        nodes: machines; with more than one, start samrot by ``torchrun``.
+    """
+
+    data: DataSettings
+    out: str
+    task: str = TASK_NAMES[0]
+    segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
+    canonicalizer: CanonicalizerChoice = field(default_factory=CanonicalizerChoice)
+    methods: list[str] = field(default_factory=lambda: ["none", "canonical"])
+    angles: list[int] | None = None
+    group: str | None = None
+    prompts: PromptSettings = field(default_factory=PromptSettings)
+    images_per_batch: int = 1
+    score: str = "auto"
+    scorer: str = SCORERS[0]
+    limit: int | None = None
+    device: str = "cpu"
+    devices: int = 1
+    nodes: int = 1
+
+    def __post_init__(self) -> None:
+        check_choice("task", self.task, TASK_NAMES)
+        for value in self.methods:
+            check_choice("methods entry", value, METHODS)
+        if not self.methods or len(set(self.methods)) < len(self.methods):
+            raise InputError(f"methods is {self.methods}; expected each once, and at least one")
+        if self.group is not None and self.angles is not None:
+            raise InputError(
+                f"group is {self.group!r} and angles {self.angles}; a group is short for its "
+                "angles: give one of the two"
+            )
+        if self.group is None and self.angles is None:
+            self.angles = list(ANGLES)
+        check_views(self.angles or (), self.group)
+        check_choice("score", self.score, SCORES)
+        check_choice("scorer", self.scorer, SCORERS)
+        if self.segmenter.name == DETECTOR:
+            if self.prompts.source != DETECTOR:
+                raise InputError(
+                    f"segmenter.name is {DETECTOR}, but prompts.source {self.prompts.source!r}; "
+                    f"set it to {DETECTOR}, whose masks are scored"
+                )
+            if self.segmenter != SegmenterSettings(name=DETECTOR) or self.score != "auto":
+                raise InputError(
+                    f"segmenter.name is {DETECTOR}, which takes no other segmenter setting and no "
+                    "score; leave them out"
+                )
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"limit is {self.limit}; expected a positive number of photos")
+        if self.images_per_batch < 1:
+            raise InputError(f"images_per_batch is {self.images_per_batch}; expected at least 1")
+
+    def views(self) -> list[OrbitView]:
+        """The views of every photo, upright first where it is among them."""
+        return find_views(self.angles or (), self.group)

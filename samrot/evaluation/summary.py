@@ -1,0 +1,205 @@
+"""From the records of an evaluation to its numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from samrot.data.coco import CocoDataset
+from samrot.evaluation.methods import METHODS
+from samrot.evaluation.records import Record
+from samrot.evaluation.results import ResultsFile, coco_results
+from samrot.evaluation.settings import EvaluateSettings
+from samrot.evaluation.tasks.segmentation import STAGES
+from samrot.evaluation.views import OrbitView
+from samrot.files import replacing
+from samrot.geometry.groups import C4, D4, FiniteGroup
+from samrot.geometry.rle import RLE
+from samrot.scoring import Equivariance, average_precision, mean
+
+KINDS = ("segm", "bbox")
+_FILE_ENDS = {"segm": ".json", "bbox": "_boxes.json"}
+
+
+def summarise(
+    records: Iterable[Record],
+    dataset: CocoDataset,
+    image_ids: list[int],
+    prompts: str,
+    settings: EvaluateSettings,
+    folder: Path,
+) -> dict[str, Any]:
+    """Score a finished run and write its COCO-results files.
+
+    Args:
+        records: by image id; read once, and none is kept.
+        dataset: that was run.
+        image_ids: of the photos that were run.
+        prompts: where they came from.
+        settings: of the run.
+        folder: of the run.
+
+    Returns:
+        The content of ``summary.json``; what is undefined is None.
+    """
+    views, kinds = settings.views(), _kinds(settings)
+    seconds = dict.fromkeys(STAGES, 0.0)
+    methods = {method: _MethodRecords(method, views) for method in settings.methods}
+    paths = {
+        (method, view.key, kind): folder / f"{method}_{view.file_key}{_FILE_ENDS[kind]}"
+        for method in methods
+        for view in views
+        for kind in kinds
+    }
+    with ExitStack() as stack:
+        files = {
+            key: ResultsFile(stack.enter_context(_writing(path))) for key, path in paths.items()
+        }
+        for record in records:
+            image_id = record["image_id"]
+            for stage in seconds:
+                seconds[stage] += record["seconds"][stage]
+            for method, collected in methods.items():
+                by_view = record["methods"][method]
+                collected.update(by_view, dataset.size_hw(image_id))
+                for view in views:
+                    results = coco_results(image_id, by_view[view.key], dataset)
+                    for kind in kinds:
+                        files[method, view.key, kind].write(results[kind])
+        for file in files.values():
+            file.close()
+    scores = {
+        key: average_precision(
+            dataset.content, json.loads(path.read_text()), image_ids, key[2], settings.scorer
+        )
+        for key, path in paths.items()
+    }
+    summary: dict[str, Any] = {
+        "dataset": _describe(dataset, image_ids),
+        "prompts": prompts,
+        "group": _group_of(views).name,
+        "segmenter": settings.segmenter.name,
+        "canonicalizer": settings.canonicalizer.name,
+        "multimask": settings.segmenter.multimask,
+        "refinement": settings.segmenter.refine,
+        "score": settings.score,
+        "methods": {
+            method: collected.compute(
+                {view.key: {k: scores.get((method, view.key, k)) for k in KINDS} for view in views}
+            )
+            for method, collected in methods.items()
+        },
+        "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
+    }
+    _add_retention(summary)
+    return summary
+
+
+class _MethodRecords:
+    """What is collected of the records of one method, one photo after the other."""
+
+    def __init__(self, method: str, views: list[OrbitView]) -> None:
+        self.method = METHODS[method]
+        self.views = views
+        self.ious: dict[str, list[float]] = {view.key: [] for view in views}
+        self.equivariance = Equivariance()
+        self.names_instances = True
+        self.poses: list[tuple[int, int]] = []  # true and estimated
+
+    def update(self, by_view: dict[str, Any], size_hw: tuple[int, int]) -> None:
+        """Add a photo: view -> result."""
+        results = [by_view[view.key] for view in self.views]
+        for view, result in zip(self.views, results, strict=True):
+            self.ious[view.key] += result.get("ious", [])
+            if self.method.estimates:
+                self.poses.append((view.pose.element, result["pose"]))
+        self.names_instances &= results[0]["instance_ids"] is not None
+        if self.names_instances and len(self.views) > 1:
+            self.equivariance.update(
+                [
+                    [RLE(size=list(size_hw), counts=counts) for counts in result["masks"]]
+                    for result in results
+                ]
+            )
+
+    def compute(self, scores: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """The summary of the method; ``scores`` has view -> kind -> average precision."""
+        by_view = {
+            view.key: {
+                **scores[view.key]["segm"],
+                "mIoU": mean(self.ious[view.key]),
+                "bbox": scores[view.key]["bbox"],
+            }
+            for view in self.views
+        }
+        result: dict[str, Any] = {"angles": by_view, "c4_avg": _average(by_view, C4)}
+        if _group_of(self.views) is D4:
+            result["d4_avg"] = _average(by_view, D4)
+        equivariance = self.equivariance if self.names_instances else Equivariance()
+        result["equivariance"] = equivariance.compute()
+        if self.method.estimates:
+            # An estimate in C4 cannot say of a mirrored photo that it is.
+            order = max(C4.order, 1 + max((max(pair) for pair in self.poses), default=0))
+            confusion = np.zeros((D4.order if order > C4.order else C4.order,) * 2, dtype=int)
+            for true, estimated in self.poses:
+                confusion[true, estimated] += 1
+            result["pose_accuracy"] = _ratio(int(np.trace(confusion)), int(confusion.sum()))
+            result["pose_confusion"] = confusion.tolist()
+        return result
+
+
+def _kinds(settings: EvaluateSettings) -> tuple[str, ...]:
+    """What is scored: masks, and boxes where they are not those of the ground truth."""
+    return KINDS[:1] if settings.prompts.source == "gt" else KINDS
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[IO[str]]:
+    with replacing(path) as partial, partial.open("w") as file:
+        yield file
+
+
+def _group_of(views: list[OrbitView]) -> FiniteGroup:
+    """The group that the views are an orbit of, or part of."""
+    return D4 if any(view.pose.element >= C4.order for view in views) else C4
+
+
+def _average(by_view: dict[str, dict[str, Any]], group: FiniteGroup) -> dict[str, float | None]:
+    """Means over the views of a group; None where one of them was not run."""
+    every = [by_view.get(name, {}) for name in group.names]
+    return {
+        "AP": mean([scores.get("AP") for scores in every]),
+        "mIoU": mean([scores.get("mIoU") for scores in every]),
+        "bbox_AP": mean([(scores.get("bbox") or {}).get("AP") for scores in every]),
+    }
+
+
+def _add_retention(summary: dict[str, Any]) -> None:
+    """Each method's average over the group, as a share of the plain model on upright photos."""
+    plain = summary["methods"].get("none", {}).get("angles", {}).get("0") or {}
+    for result in summary["methods"].values():
+        average = result.get("d4_avg", result["c4_avg"])
+        result["retention"] = _ratio(average["AP"], plain.get("AP"))
+        upright_box_ap = (plain.get("bbox") or {}).get("AP")
+        result["bbox_retention"] = _ratio(average["bbox_AP"], upright_box_ap)
+
+
+def _describe(dataset: CocoDataset, image_ids: list[int]) -> dict[str, int]:
+    annotations = [a for i in image_ids for a in dataset.annotations_by_image[i]]
+    crowds = sum(bool(annotation.get("iscrowd", 0)) for annotation in annotations)
+    prompted = sum(len(dataset.instances(image_id)) for image_id in image_ids)
+    return {
+        "images": len(image_ids),
+        "instances": len(annotations) - crowds,
+        "crowds": crowds,
+        "zero_area": len(annotations) - crowds - prompted,
+    }
+
+
+def _ratio(part: float | None, whole: float | None) -> float | None:
+    return None if part is None or not whole else part / whole

@@ -1,0 +1,123 @@
+"""Everything in a photo, segmented in the canonical frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from segment_anything import SamAutomaticMaskGenerator
+from segment_anything.modeling import Sam
+from segment_anything.utils.amg import mask_to_rle_pytorch, rle_to_mask
+from torch import from_numpy
+
+from samrot.canonicalizers import Canonicalizer, as_canonicalizer
+from samrot.errors import InputError
+from samrot.geometry.plane import PlaneTransform
+from samrot.geometry.pose import Pose, as_pose
+from samrot.robust.pipeline import CanonicalFrame, walk
+from samrot.robust.pose_sources import UPRIGHT, GivenPose, PoseSource
+from samrot.robust.predictor import RobustPredictor
+from samrot.segmenters import SamSegmenter
+from samrot.structures.image import check_image
+
+
+class RobustMaskGenerator:
+    """A drop-in for ``segment_anything.SamAutomaticMaskGenerator`` that does not mind the turn.
+
+    Args:
+        model: a ``segment_anything`` Sam model, or a segmenter that holds one.
+        args, kwargs: as of ``SamAutomaticMaskGenerator``.
+        canonicalizer: a ``Canonicalizer``, a name or path for ``samrot.load_canonicalizer``, or
+            None for the plain generator.
+
+    Raises:
+        InputError: if the model is no ``segment_anything`` model, or an argument is off.
+    """
+
+    def __init__(
+        self,
+        model: Sam | SamSegmenter,
+        *args: Any,
+        canonicalizer: Canonicalizer | str | Path | None = "c4",
+        **kwargs: Any,
+    ) -> None:
+        segmenter = SamSegmenter(model) if isinstance(model, Sam) else model
+        if not isinstance(segmenter, SamSegmenter):
+            raise InputError(
+                f"model is a {type(model).__name__}; expected a segment_anything Sam model, or "
+                "samrot.load_segmenter of sam_mini or sam_vit_b, _l, _h"
+            )
+        try:
+            self.generator = SamAutomaticMaskGenerator(segmenter.sam, *args, **kwargs)
+        except (AssertionError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise InputError(
+                f"{error}; the arguments are those of SamAutomaticMaskGenerator"
+            ) from error
+        if self.generator.points_per_batch < 1:
+            raise InputError(
+                f"points_per_batch is {self.generator.points_per_batch}; expected at least 1"
+            )
+        # The plain predictor behind samrot's code, which checks images and bounds memory.
+        self.generator.predictor = RobustPredictor(segmenter, None)
+        self.canonicalizer = as_canonicalizer(canonicalizer, str(segmenter.device))
+
+    def generate(
+        self, image: np.ndarray, *, pose: Pose | int | None = None
+    ) -> list[dict[str, Any]]:
+        """Segment everything in an image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            pose: the image's pose if it is known, 0..7 or a ``samrot.Pose``; None estimates it.
+
+        Returns:
+            Records as of ``SamAutomaticMaskGenerator.generate``, in the frame of the image.
+
+        Raises:
+            InputError: if the image is not of that layout.
+        """
+        check_image(image)
+        source: PoseSource = self.canonicalizer or UPRIGHT
+        if pose is not None:
+            source = GivenPose(as_pose(pose))
+        return walk(image, source, self.generator.generate, _user_records)
+
+
+def _user_records(frame: CanonicalFrame, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    back = frame.transform.inverse()
+    return records if back.is_identity else [move_record(record, back) for record in records]
+
+
+def move_record(record: dict[str, Any], transform: PlaneTransform) -> dict[str, Any]:
+    """A record of the mask generator in another frame.
+
+    Args:
+        record: with ``segmentation`` (mask, COCO RLE or uncompressed RLE), ``bbox``, ``crop_box``
+            and ``point_coords``; all else is kept.
+        transform: exact, from the record's frame.
+    """
+    x, y, width, height = record["bbox"]
+    # The generator's boxes end at the index of their last pixel: move the pixels' middles.
+    middles = transform.points(np.array([[x, y], [x + width, y + height]]) + 0.5) - 0.5
+    (left, top), (right, bottom) = middles.min(axis=0), middles.max(axis=0)
+    if record["area"] == 0:
+        left = top = right = bottom = 0  # as the generator has it
+    x, y, width, height = record["crop_box"]
+    crop = transform.boxes(np.array([x, y, x + width, y + height]))
+    return {
+        **record,
+        "segmentation": _move_segmentation(record["segmentation"], transform),
+        "bbox": [int(edge) for edge in (left, top, right - left, bottom - top)],
+        "crop_box": [int(edge) for edge in (*crop[:2], *(crop[2:] - crop[:2]))],
+        "point_coords": transform.points(record["point_coords"]).tolist(),
+    }
+
+
+def _move_segmentation(segmentation: Any, transform: PlaneTransform) -> Any:
+    if isinstance(segmentation, np.ndarray):
+        return transform.masks(segmentation)
+    if isinstance(segmentation["counts"], list):
+        mask = transform.masks(rle_to_mask(segmentation))
+        return mask_to_rle_pytorch(from_numpy(mask)[None])[0]
+    return transform.rle(segmentation)

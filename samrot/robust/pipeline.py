@@ -1,0 +1,232 @@
+"""The way through: pose, transform, model, and back. The one place where photos change frames.
+
+photo (user's frame) -> pose source -> ``CanonicalFrame`` -> photo and prompts moved
+-> model called -> result moved back by the inverse
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from samrot.errors import InputError, check_choice
+from samrot.geometry.plane import PlaneTransform, snap_to_grid
+from samrot.geometry.pose import Pose
+from samrot.robust.pose_sources import GivenPose, PoseSource
+from samrot.runtime.batches import in_batches
+from samrot.segmenters import Encoding, Segmenter, encode_together
+from samrot.structures.detections import Detections
+from samrot.structures.prompts import Prompts
+from samrot.structures.segmentation import Segmentation
+
+PROMPTS_PER_BATCH = 16
+TILT_POLICIES = ("quarter", "full", "auto")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, eq=False)
+class CanonicalFrame:
+    """How one photo lies in its canonical frame.
+
+    Args:
+        pose: of the photo, as its source has it; a tilt may be left as it is.
+        transform: from the user's frame to the canonical one.
+        snapped: prompts are rounded to 1/64 px, so that those of all elements of an exact orbit
+            agree: if and only if a canonicalizer estimated the pose.
+    """
+
+    pose: Pose
+    transform: PlaneTransform
+    snapped: bool
+
+    def canonical_image(self, image: np.ndarray) -> np.ndarray:
+        """The photo, (H, W, 3), in the canonical frame, contiguous."""
+        return self.transform.image(image)
+
+    def canonical_prompts(self, prompts: Prompts) -> Prompts:
+        """Prompts from the user's frame; where a tilt is undone, mask inputs are canonical."""
+        turned, rest = self.transform.split()
+        boxes, points, masks = prompts.boxes_xyxy, prompts.point_coords, prompts.mask_inputs
+        if boxes is not None:
+            boxes = rest.boxes(self._snap(turned.boxes(boxes)))
+        if points is not None:
+            points = rest.points(self._snap(turned.points(points)))
+        if masks is not None and self.transform.is_exact:
+            size_hw = (masks.shape[-2], masks.shape[-1])
+            masks = PlaneTransform.to_canonical(Pose(self.pose.element), size_hw).logits(masks)
+        return Prompts(boxes, points, prompts.point_labels, masks)
+
+    def user_segmentation(self, found: Segmentation, *, return_logits: bool) -> Segmentation:
+        """Masks from the canonical frame; logits where a tilt is undone, as ``asks_logits`` says.
+
+        The low-resolution logits stay canonical where a tilt is undone.
+        """
+        back, low_res = self.transform.inverse(), found.low_res_logits
+        masks = back.logits(found.masks)
+        if self.asks_logits and not return_logits:
+            masks = masks > 0
+        if self.transform.is_exact:
+            size_hw = (low_res.shape[-2], low_res.shape[-1])
+            low_res = PlaneTransform.from_pose(Pose(self.pose.element), size_hw).logits(low_res)
+        return Segmentation(masks, found.scores, low_res)
+
+    def user_detections(self, found: Detections) -> Detections:
+        """Boxes and masks from the canonical frame.
+
+        Raises:
+            InputError: if the masks are not of the size of the canonical photo.
+        """
+        back, masks = self.transform.inverse(), found.masks
+        if masks is not None:
+            if masks.shape[1:] != back.source_hw:
+                raise InputError(
+                    f"the detector returned masks of {masks.shape[1:]}; expected {back.source_hw}, "
+                    "the size of the image that it was given"
+                )
+            masks = back.masks(masks)
+        return Detections(back.boxes(found.boxes_xyxy), found.scores, found.category_ids, masks)
+
+    @property
+    def asks_logits(self) -> bool:
+        """Whether masks must come as logits, to be warped before they are thresholded."""
+        return not self.transform.is_exact
+
+    def _snap(self, coordinates: np.ndarray) -> np.ndarray:
+        return snap_to_grid(coordinates) if self.snapped else coordinates
+
+
+def find_frame(
+    image: np.ndarray,
+    source: PoseSource,
+    *,
+    size_hw: tuple[int, int] | None = None,
+    tilt: str = "quarter",
+) -> CanonicalFrame:
+    """Estimate the pose of a photo, and how it lies in the canonical frame.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, what the pose source is shown.
+        source: of the pose.
+        size_hw: of the photo, if it is shown at another size.
+        tilt: ``quarter`` undoes the exact part alone, ``full`` the tilt too.
+    """
+    check_choice("tilt", tilt, TILT_POLICIES[:2])
+    pose = source.estimate(image)
+    undone = pose if tilt == "full" else replace(pose, tilt_deg=0.0)
+    size_hw = (image.shape[0], image.shape[1]) if size_hw is None else size_hw
+    transform = PlaneTransform.to_canonical(undone, size_hw, "expand")
+    return CanonicalFrame(pose, transform, snapped=not isinstance(source, GivenPose))
+
+
+def walk(
+    image: np.ndarray,
+    source: PoseSource,
+    model: Callable[[np.ndarray], Result],
+    move_back: Callable[[CanonicalFrame, Result], Result],
+    *,
+    tilt: str = "quarter",
+) -> Result:
+    """Run a model on the canonical photo, and move what it says back.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        source: of the pose.
+        model: takes the canonical photo.
+        move_back: from the canonical frame, as ``CanonicalFrame.user_detections``.
+        tilt: as in ``find_frame``.
+    """
+    frame = find_frame(image, source, tilt=tilt)
+    return move_back(frame, model(frame.canonical_image(image)))
+
+
+@dataclass(frozen=True, eq=False)
+class CanonicalImage:
+    """A photo as the segmenter knows it.
+
+    Args:
+        frame: how it lies in the canonical one.
+        encoding: of the canonical photo.
+    """
+
+    frame: CanonicalFrame
+    encoding: Encoding
+
+
+class Pipeline:
+    """A segmenter that takes photos and prompts in the user's frame; without state between calls.
+
+    Args:
+        segmenter: from ``samrot.load_segmenter``.
+        prompts_per_batch: prompts decoded at once, which bounds memory.
+    """
+
+    def __init__(self, segmenter: Segmenter, *, prompts_per_batch: int = PROMPTS_PER_BATCH) -> None:
+        if prompts_per_batch < 1:
+            raise InputError(f"prompts_per_batch is {prompts_per_batch}; expected at least 1")
+        self.segmenter = segmenter
+        self.prompts_per_batch = prompts_per_batch
+
+    def encode(
+        self, images: Sequence[np.ndarray], frames: Sequence[CanonicalFrame]
+    ) -> list[CanonicalImage]:
+        """Move photos, each (H, W, 3) uint8 RGB, to their frames and encode them, together."""
+        canonical = [
+            frame.canonical_image(image) for image, frame in zip(images, frames, strict=True)
+        ]
+        encodings = encode_together(self.segmenter, canonical)
+        return [CanonicalImage(*pair) for pair in zip(frames, encodings, strict=True)]
+
+    def decode(
+        self,
+        image: CanonicalImage,
+        prompts: Prompts,
+        *,
+        multimask_output: bool,
+        return_logits: bool,
+    ) -> Segmentation:
+        """Segment B prompts, B may be 0; prompts and result are in the user's frame.
+
+        A batch of prompts at a time is decoded, moved, and written into what is returned, so that
+        nothing but the result grows with B. Where memory does not suffice, batches are halved.
+        """
+        frame = image.frame
+        canonical = frame.canonical_prompts(prompts)
+        whole: list[Tensor] = []
+
+        def decode_batch(batch: slice) -> None:
+            found = self.segmenter.decode(
+                image.encoding,
+                canonical[batch],
+                multimask_output=multimask_output,
+                return_logits=return_logits or frame.asks_logits,
+            )
+            moved = frame.user_segmentation(found, return_logits=return_logits)
+            parts = (moved.masks, moved.scores, moved.low_res_logits)
+            if not whole:
+                whole.extend(part.new_empty((len(prompts), *part.shape[1:])) for part in parts)
+            for destination, part in zip(whole, parts, strict=True):
+                destination[batch] = part
+
+        in_batches(decode_batch, len(prompts), self.prompts_per_batch)
+        return Segmentation(*whole)
+
+    def best_masks(
+        self, image: CanonicalImage, prompts: Prompts, *, multimask: bool, refine: int
+    ) -> Segmentation:
+        """One mask for each prompt, C = 1.
+
+        Args:
+            image: from ``encode``.
+            prompts: B of them, in the user's frame.
+            multimask: decode three candidates, and keep the one of the highest score.
+            refine: times that the low-resolution logits are fed back as mask input.
+        """
+        best = self.decode(image, prompts, multimask_output=multimask, return_logits=False).best()
+        for _ in range(refine):
+            refined = replace(prompts, mask_inputs=best.low_res_logits)
+            best = self.decode(image, refined, multimask_output=False, return_logits=False).best()
+        return best

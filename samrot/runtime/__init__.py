@@ -1,0 +1,1 @@
+"""Floor 2: devices, processes, batches, run folders."""

@@ -1,0 +1,175 @@
+"""A run folder: the resolved settings of a run beside its results, so that it can be continued."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+import subprocess
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from samrot.errors import InputError
+from samrot.files import replacing, save_torch
+
+_CONFIG = "config.yaml"
+_STATE = "state.pt"
+_PACKAGES = ("samrot", "torch", "torchvision", "numpy", "opencv-python-headless", "pycocotools")
+
+
+class RunFolder:
+    """One run on disk. Every file appears whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @staticmethod
+    def is_one(path: str | Path) -> bool:
+        """Whether a run was begun in that folder."""
+        return (Path(path) / _CONFIG).is_file()
+
+    @classmethod
+    def open(cls, path: str | Path, settings: Any) -> RunFolder:
+        """Create the folder, or enter the one of an earlier run with the same settings.
+
+        Args:
+            path: of the run folder.
+            settings: a dataclass; written as ``config.yaml``. Where it runs (``out``, ``devices``,
+                ``nodes``, ``workers``) does not count.
+
+        Raises:
+            InputError: if the folder holds another run, or something else.
+        """
+        run = cls(Path(path))
+        config = json.loads(json.dumps(asdict(settings)))
+        if cls.is_one(path):
+            stored = yaml.safe_load((run.path / _CONFIG).read_text())
+            known = _settings_of_the_work(_with_defaults(stored, type(settings)))
+            changed = sorted(_differences(known, _settings_of_the_work(config)))
+            if changed:
+                raise InputError(
+                    f"out {run.path} holds a run with other settings ({', '.join(changed)}); "
+                    "choose another folder, or the same settings to continue it"
+                )
+        elif run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+            raise InputError(
+                f"out {run.path} exists and holds no samrot run; choose a new or empty folder"
+            )
+        else:
+            run.path.mkdir(parents=True, exist_ok=True)
+            run.write_json("environment.json", describe_environment())
+            run.write_text(_CONFIG, yaml.safe_dump(config))
+        return run
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file atomically."""
+        with replacing(self.path / name) as partial:
+            partial.write_text(text)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file atomically; NaN is refused."""
+        self.write_text(name, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+    def log(self, row: dict[str, object]) -> None:
+        """Add a row to ``log.csv``; rows of this step and later ones, of a killed run, make way."""
+        path = self.path / "log.csv"
+        rows: list[dict[str, object]] = []
+        if path.exists():
+            with path.open(newline="") as file:
+                before = int(str(row["step"]))
+                rows = [old for old in csv.DictReader(file) if int(old["step"]) < before]
+        text = io.StringIO()
+        names = list(dict.fromkeys(name for each in [*rows, row] for name in each))
+        writer = csv.DictWriter(text, names)
+        writer.writeheader()
+        writer.writerows([*rows, row])
+        self.write_text("log.csv", text.getvalue())
+
+    def save(self, step: int, **parts: Any) -> None:
+        """Write the training state (anything with ``state_dict``) atomically."""
+        state = {name: part.state_dict() for name, part in parts.items()}
+        save_torch(self.path / _STATE, {"step": step, **state})
+
+    def restore(self, **parts: Any) -> int:
+        """Load the training state, if there is one, into ``parts``; the step to go on from."""
+        path = self.path / _STATE
+        if not path.exists():
+            return 0
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        return int(state["step"])
+
+
+def describe_environment() -> dict[str, Any]:
+    """Versions and machine, for the record."""
+    packages: dict[str, str | None] = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            packages[name] = None
+    return {
+        "git": _git_revision(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "packages": packages,
+    }
+
+
+def _git_revision() -> str | None:
+    """Commit of the samrot checkout that runs, ``-dirty`` if changed; None outside of one."""
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _settings_of_the_work(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings that say what is run, without those that say where."""
+    return {k: v for k, v in config.items() if k not in ("out", "devices", "nodes", "workers")}
+
+
+def _with_defaults(stored: Any, settings_class: Any) -> Any:
+    """A stored config, in which settings that an older version did not know have their defaults."""
+    if not (isinstance(stored, dict) and is_dataclass(settings_class)):
+        return stored
+    known = dict(stored)
+    for field in fields(settings_class):
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        if field.name in stored:
+            known[field.name] = _with_defaults(stored[field.name], type(default))
+        elif default is not MISSING:
+            known[field.name] = asdict(default) if is_dataclass(default) else default  # type: ignore[arg-type]
+    return json.loads(json.dumps(known))
+
+
+def _differences(stored: Any, config: Any, prefix: str = "") -> list[str]:
+    if not (isinstance(stored, dict) and isinstance(config, dict)):
+        return [] if stored == config else [prefix]
+    keys = stored.keys() | config.keys()
+    return [
+        name
+        for key in keys
+        for name in _differences(
+            stored.get(key), config.get(key), f"{prefix}.{key}" if prefix else key
+        )
+    ]

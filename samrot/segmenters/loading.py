@@ -1,0 +1,149 @@
+"""Segmenters: name -> loader.
+
+To add one: a file with a class that follows ``protocol.Segmenter`` (``grabcut`` is the smallest),
+and a line in ``SEGMENTERS``; ``tests/segmenters`` then tests its contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from segment_anything.build_sam import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
+from segment_anything.modeling import Sam
+
+from samrot import weights
+from samrot.errors import InputError, check_choice
+from samrot.runtime.devices import check_device
+from samrot.segmenters.fast_encoder import EncoderSettings
+from samrot.segmenters.filled_box import FilledBoxSegmenter
+from samrot.segmenters.grabcut import GrabCutSegmenter
+from samrot.segmenters.lora import merge_lora
+from samrot.segmenters.protocol import Segmenter
+from samrot.segmenters.sam import SamSegmenter, load_official
+from samrot.segmenters.sam_mini import build_sam_mini
+from samrot.segmenters.transformers_sam import load_transformers
+
+_MINI_FORMAT = "samrot-sam-mini"
+_MINI_FILE = "sam_mini.safetensors"
+
+
+def _load_mini(checkpoint: str | Path | None, device: str) -> SamSegmenter:
+    path = weights.bundled(_MINI_FILE) if checkpoint is None else Path(checkpoint)
+    state, _ = weights.load(path, format_name=_MINI_FORMAT)
+    sam = build_sam_mini()
+    weights.load_into(sam, state, path)
+    return SamSegmenter(sam.requires_grad_(False).to(device), "sam_mini")
+
+
+def save_sam(sam: Sam, path: str | Path) -> None:
+    """Write a checkpoint that ``load_segmenter`` reads.
+
+    Args:
+        sam: the model; low-rank updates are merged into its weights.
+        path: ending in ``.safetensors`` for ``sam_mini``, in ``.pth`` for the official format.
+    """
+    state = merge_lora(sam).state_dict()
+    if Path(path).suffix == ".safetensors":
+        weights.save(path, state, format_name=_MINI_FORMAT, header={})
+    else:
+        weights.save_official(path, state)
+
+
+def _without_weights(
+    build: Callable[[], Segmenter], checkpoint: str | Path | None, device: str
+) -> Segmenter:
+    segmenter = build()
+    if checkpoint is not None:
+        raise InputError(
+            f"{segmenter.name} has no weights, but checkpoint is {checkpoint}; leave it out"
+        )
+    return segmenter
+
+
+# Name -> loader(checkpoint, device).
+SEGMENTERS: dict[str, Callable[[str | Path | None, str], Segmenter]] = {
+    "sam_mini": _load_mini,
+    "sam_vit_b": partial(load_official, "sam_vit_b", build_sam_vit_b),
+    "sam_vit_l": partial(load_official, "sam_vit_l", build_sam_vit_l),
+    "sam_vit_h": partial(load_official, "sam_vit_h", build_sam_vit_h),
+    "transformers": load_transformers,
+    "grabcut": partial(_without_weights, GrabCutSegmenter),
+    "box": partial(_without_weights, FilledBoxSegmenter),
+}
+
+
+def load_segmenter(
+    name: str = "sam_mini",
+    *,
+    checkpoint: str | Path | None = None,
+    device: str = "cpu",
+    encoder: EncoderSettings | None = None,
+) -> Segmenter:
+    """A segmenter, ready for inference.
+
+    Args:
+        name: ``sam_mini`` (bundled), ``sam_vit_b``, ``sam_vit_l``, ``sam_vit_h``,
+            ``transformers``, ``grabcut`` or ``box``.
+        checkpoint: weight file, for transformers a folder or hub id; None takes the bundled one,
+            or the official one from the weights folder (``weights/README.md``).
+        device: ``cpu``, ``cuda``, ...
+        encoder: a faster image encoder, for the ``segment_anything`` models.
+
+    Raises:
+        InputError: if the name is unknown, or the file missing, damaged or of another architecture;
+            or if the encoder settings do not fit the segmenter.
+    """
+    check_choice("segmenter", name, SEGMENTERS)
+    check_device(device)
+    segmenter = SEGMENTERS[name](checkpoint, device)
+    if encoder is None or encoder == EncoderSettings():
+        return segmenter
+    if not isinstance(segmenter, SamSegmenter):
+        raise InputError(
+            f"encoder settings are given, but {name} is no segment_anything model; leave them out"
+        )
+    return SamSegmenter(segmenter.sam, segmenter.name, encoder=encoder)
+
+
+@dataclass(kw_only=True)
+class SegmenterWeights:
+    """Which segmenter.
+
+    Args:
+        name: sam_mini, sam_vit_b, sam_vit_l or sam_vit_h.
+        checkpoint: weight file; None for the bundled or official one.
+    """
+
+    name: str = "sam_mini"
+    checkpoint: str | None = None
+
+
+@dataclass(kw_only=True)
+class SegmenterSettings(SegmenterWeights):
+    """Which segmenter, and how it is asked.
+
+    Args:
+        name: sam_mini, sam_vit_b, sam_vit_l, sam_vit_h, transformers, grabcut, box (fills the box)
+            or detector (the masks of the live detector itself).
+        checkpoint: weight file, folder or hub id; None for the bundled or official one.
+        encoder: of a segment_anything model, faster.
+        multimask: decode three masks and keep the one of the highest predicted IoU.
+        refine: times that the low-resolution logits are fed back as mask input.
+    """
+
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    multimask: bool = False
+    refine: int = 0
+
+    def __post_init__(self) -> None:
+        if self.refine < 0:
+            raise InputError(f"segmenter.refine is {self.refine}; expected a number of at least 0")
+
+    def load(self, device: str) -> Segmenter:
+        """The segmenter, on that device."""
+        return load_segmenter(
+            self.name, checkpoint=self.checkpoint, device=device, encoder=self.encoder
+        )

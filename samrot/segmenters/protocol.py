@@ -1,0 +1,87 @@
+"""What every segmenter is: encode a photo once, decode prompts as often as you like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from samrot.errors import InputError
+from samrot.structures.prompts import Prompts
+from samrot.structures.segmentation import Segmentation
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A photo as its segmenter sees it.
+
+    Args:
+        size_hw: of the photo.
+        features: what the segmenter needs to decode; for SAM the embedding, (1, C, h, w).
+    """
+
+    size_hw: tuple[int, int]
+    features: Any
+
+
+class Segmenter(Protocol):
+    """The interface of a promptable segmenter; state lives in ``Encoding``, never here."""
+
+    name: str
+    predicts_scores: bool
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        ...
+
+    def encode(self, image: np.ndarray) -> Encoding:
+        """Look at a photo, (H, W, 3) uint8 RGB."""
+        ...
+
+    def decode(
+        self,
+        encoding: Encoding,
+        prompts: Prompts,
+        *,
+        multimask_output: bool = False,
+        return_logits: bool = False,
+    ) -> Segmentation:
+        """Segment what the prompts point at, all at once: memory grows with their number.
+
+        Raises:
+            InputError: if the segmenter does not take prompts of that kind.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchEncoder(Protocol):
+    """A segmenter that gains by encoding several photos at once."""
+
+    def encode_batch(self, images: Sequence[np.ndarray]) -> list[Encoding]:
+        """Look at photos of any sizes, each (H, W, 3) uint8 RGB."""
+        ...
+
+
+def encode_together(segmenter: Segmenter, images: Sequence[np.ndarray]) -> list[Encoding]:
+    """Look at photos, each (H, W, 3) uint8 RGB: at once, if the segmenter can."""
+    if isinstance(segmenter, BatchEncoder):
+        return segmenter.encode_batch(images)
+    return [segmenter.encode(image) for image in images]
+
+
+def check_remains(size_hw: tuple[int, int], resized_hw: tuple[int, int], name: str) -> None:
+    """Refuse a photo so narrow that less than half a pixel of it remains when it is resized.
+
+    Raises:
+        InputError: ``name`` is the segmenter's.
+    """
+    if min(resized_hw) < 1:
+        raise InputError(
+            f"image is {size_hw[0]}x{size_hw[1]}; {name} resizes the longest side to "
+            f"{max(resized_hw)}, which leaves nothing of the other: crop the image"
+        )

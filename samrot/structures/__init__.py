@@ -1,0 +1,1 @@
+"""Floor 2: frozen values that pass between the rooms: prompts, detections, segmentations."""

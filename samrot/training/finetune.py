@@ -1,0 +1,188 @@
+"""``samrot finetune``: fit a SAM to masks prompted by boxes and points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from segment_anything.modeling import Sam
+
+from samrot.data.coco import CocoDataset
+from samrot.errors import InputError, check_choice
+from samrot.runtime.run_folder import RunFolder
+from samrot.segmenters import SamSegmenter, SegmenterWeights, load_segmenter, save_sam
+from samrot.segmenters.lora import add_lora
+from samrot.segmenters.sam_mini import build_sam_mini
+from samrot.training.fit import FitSettings, OptimSettings, build_fabric, fit
+from samrot.training.losses import MaskLossWeights
+from samrot.training.mask_objective import MaskObjective
+from samrot.training.prompted_views import PromptedViews, ViewSettings
+
+TRAINED = ("all", "decoder", "lora", "none")
+
+
+@dataclass(kw_only=True)
+class MaskDataSettings:
+    """Photos with instance masks, in COCO format.
+
+    Args:
+        images: folder of photos.
+        annotations: COCO JSON.
+    """
+
+    images: str | None = None
+    annotations: str | None = None
+
+    def load(self) -> CocoDataset | None:
+        """The dataset, or None where no folder is given."""
+        if self.images is None:
+            return None
+        if self.annotations is None:
+            raise InputError("annotations is not set; expected the COCO JSON of the photos")
+        return CocoDataset.load(self.images, self.annotations)
+
+
+@dataclass(kw_only=True)
+class TrainedSegmenterSettings(SegmenterWeights):
+    """What is trained.
+
+    Args:
+        name: sam_mini, sam_vit_b, sam_vit_l or sam_vit_h.
+        checkpoint: to start from; None takes the bundled or official one.
+        from_scratch: start from random weights instead (sam_mini only).
+        trained: all; decoder (the prompt encoder and the image encoder stay as they are); or lora
+            (the decoder, and low-rank updates of the image encoder, merged when saved). none is
+            for ``samrot train`` through a frozen segmenter.
+        lora_rank: of the updates.
+    """
+
+    from_scratch: bool = False
+    trained: str = "all"
+    lora_rank: int = 8
+
+    def __post_init__(self) -> None:
+        check_choice("segmenter.trained", self.trained, TRAINED)
+        if self.lora_rank < 1:
+            raise InputError(f"segmenter.lora_rank is {self.lora_rank}; expected at least 1")
+        if self.from_scratch and (self.name != "sam_mini" or self.checkpoint is not None):
+            raise InputError(
+                "segmenter.from_scratch is for sam_mini without a checkpoint; leave it out to "
+                f"start from the weights of {self.name}"
+            )
+
+
+@dataclass(kw_only=True)
+class FinetuneSettings(FitSettings):
+    """Settings of ``samrot finetune``, besides those of every training.
+
+    Args:
+        segmenter: what is trained.
+        data: photos to train on; without any, procedural scenes alone.
+        val: photos to measure the mean IoU of ground-truth boxes on; may be empty.
+        val_limit: of the number of photos measured.
+        view_size: side of the training views, pixels: a multiple of 32 for sam_mini; the others
+            take only their own (1024), which is the default for them.
+        views: random views of photos and scenes.
+        refine: probability that a step also learns to refine its own masks.
+        candidates: probability that a step also trains the three candidate masks.
+        loss: weights of the losses.
+        cache_embeddings: keep the embeddings of a frozen image encoder in the run folder
+            (``segmenter.trained: decoder``, with ``views.distinct`` set); 4 MB a view for SAM.
+    """
+
+    segmenter: TrainedSegmenterSettings = field(default_factory=TrainedSegmenterSettings)
+    data: MaskDataSettings = field(default_factory=MaskDataSettings)
+    val: MaskDataSettings = field(default_factory=MaskDataSettings)
+    val_limit: int = 40
+    view_size: int | None = None
+    views: ViewSettings = field(default_factory=ViewSettings)
+    optim: OptimSettings = field(
+        default_factory=lambda: OptimSettings(steps=4000, batch_size=8, learning_rate=1e-4)
+    )
+    refine: float = 0.1
+    candidates: float = 0.25
+    loss: MaskLossWeights = field(default_factory=MaskLossWeights)
+    cache_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        if self.segmenter.trained == "none":
+            raise InputError("segmenter.trained is 'none'; expected all, decoder or lora")
+        if self.cache_embeddings and (
+            self.segmenter.trained != "decoder" or self.views.distinct is None
+        ):
+            raise InputError(
+                f"cache_embeddings is set with segmenter.trained {self.segmenter.trained!r} and "
+                f"views.distinct {self.views.distinct}; expected 'decoder' and a number of views, "
+                "since only what repeats can be kept"
+            )
+
+
+def finetune(settings: FinetuneSettings) -> Path:
+    """Fine-tune a SAM; the same settings and folder continue an interrupted run.
+
+    Returns:
+        Path of the checkpoint in the run folder: ``sam_mini.safetensors``, or an official-format
+        ``sam_vit_*.pth``; ``load_segmenter(name, checkpoint=...)`` reads both.
+
+    Raises:
+        InputError: if settings or data are unusable.
+    """
+    dataset, val_dataset = settings.data.load(), settings.val.load()
+    torch.manual_seed(settings.seed)
+    sam = build_sam(settings.segmenter, settings.view_size)
+    fabric = build_fabric(settings)  # first, so that all processes read photos at once
+    views = PromptedViews(dataset, sam.image_encoder.img_size, settings.views, seed=settings.seed)
+    with fabric.rank_zero_first():
+        run = RunFolder.open(settings.out, settings)
+    objective = MaskObjective(
+        sam,
+        views,
+        save_sam,
+        sam_file_name(settings.segmenter.name),
+        val=(val_dataset, settings.val_limit),
+        refine=settings.refine,
+        candidates=settings.candidates,
+        seed=settings.seed,
+        weights=settings.loss,
+        cache=run.path / "embeddings" if settings.cache_embeddings else None,
+    )
+    return fit(fabric, settings, run, objective)
+
+
+def sam_file_name(name: str) -> str:
+    """Of a trained segmenter's checkpoint: safetensors for sam_mini, else the official format."""
+    return f"{name}.safetensors" if name == "sam_mini" else f"{name}.pth"
+
+
+def build_sam(chosen: TrainedSegmenterSettings, view_size: int | None) -> Sam:
+    """The model to train, at the size of the views; what is not trained requires no gradient."""
+    sam = _load_sam(chosen, view_size)
+    sam.requires_grad_(chosen.trained == "all")
+    sam.mask_decoder.requires_grad_(chosen.trained != "none")
+    if chosen.trained == "lora":
+        add_lora(sam, chosen.lora_rank)
+    return sam
+
+
+def _load_sam(chosen: TrainedSegmenterSettings, view_size: int | None) -> Sam:
+    if chosen.name == "sam_mini":
+        size = 320 if view_size is None else view_size
+        if size < 32 or size % 32:
+            raise InputError(f"view_size is {size}; expected a multiple of 32")
+        sam = build_sam_mini(size)
+        if chosen.from_scratch:
+            return sam
+    segmenter = load_segmenter(chosen.name, checkpoint=chosen.checkpoint)
+    if not isinstance(segmenter, SamSegmenter):
+        raise InputError(
+            f"segmenter.name is {chosen.name!r}, which has no weights to train; expected sam_mini, "
+            "sam_vit_b, sam_vit_l or sam_vit_h"
+        )
+    if chosen.name == "sam_mini":
+        sam.load_state_dict(segmenter.sam.state_dict())
+        return sam
+    own = segmenter.sam.image_encoder.img_size
+    if view_size not in (None, own):
+        raise InputError(f"view_size is {view_size}; {chosen.name} takes {own} only: leave it out")
+    return segmenter.sam

@@ -1,0 +1,251 @@
+"""``samrot train``: fit a canonicalizer, on upright photos alone or through a segmenter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from samrot.canonicalizers import (
+    Canonicalizer,
+    build_canonicalizer,
+    load_base_weights,
+    load_canonicalizer,
+    load_imagenet_weights,
+    save_canonicalizer,
+)
+from samrot.data.coco import CocoDataset
+from samrot.data.photos import PhotoSettings, find_photos
+from samrot.data.pose_labels import estimate_prior
+from samrot.errors import InputError
+from samrot.geometry.groups import C4, find_group
+from samrot.runtime.run_folder import RunFolder
+from samrot.segmenters import save_sam
+from samrot.training.finetune import TrainedSegmenterSettings, build_sam, sam_file_name
+from samrot.training.fit import FitSettings, build_fabric, fit
+from samrot.training.pose_objectives import PoseObjective, ThroughSegmenterObjective, Weights
+from samrot.training.pose_photos import PoseAugmentation, PosePhotos
+from samrot.training.prompted_views import PromptedViews, ViewSettings
+from samrot.weights import load_into
+
+
+@dataclass(kw_only=True)
+class CanonicalizerSettings:
+    """What is trained.
+
+    Args:
+        architecture: gcnn, gwrn, escnn_wrn, orbit_cnn or orbit_lite0, 1 or 2.
+        group: c4, or d4 (mirror images too; the orbit architectures).
+        base: name of a bundled canonicalizer, whose weights are kept as they are and not saved
+            again: only what it lacks is trained.
+        size: side of the thumbnail, pixels.
+        frame: square or squares (blind to the aspect ratio), letterbox (sees the whole photo).
+        mirror_average: at inference, add the evidence of the mirror image.
+        aspect_log_odds: at inference, evidence from the aspect ratio; 0 hides it.
+        options: of the network: widths, blocks, dropout, stages, frozen_stages.
+    """
+
+    architecture: str = "gwrn"
+    group: str = C4.name
+    base: str | None = None
+    size: int = 97
+    frame: str = "square"
+    mirror_average: bool = True
+    aspect_log_odds: float = 0.0
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class TaskLossSettings:
+    """The segmenter's own loss, through the pose (straight-through).
+
+    Args:
+        weight: of the loss; 0 leaves the segmenter out.
+        segmenter: which; ``trained`` says what of it learns along, ``none`` keeps it frozen.
+        view_size: as in ``samrot finetune``.
+        views: as in ``samrot finetune``.
+    """
+
+    weight: float = 0.0
+    segmenter: TrainedSegmenterSettings = field(
+        default_factory=lambda: TrainedSegmenterSettings(trained="none")
+    )
+    view_size: int | None = None
+    views: ViewSettings = field(default_factory=lambda: ViewSettings(scene_share=0.0))
+
+
+@dataclass(kw_only=True)
+class TrainSettings(FitSettings):
+    """Settings of ``samrot train``, besides those of every training.
+
+    Args:
+        data: photos to train on.
+        limit: of the number of photos trained on, evenly spaced; for a learning curve.
+        val: photos to measure pose accuracy on; may be empty.
+        val_limit: of the number of photos measured.
+        canonicalizer: what is trained.
+        prior: probability of each pose in the photos that the segmenter was trained on, all of them
+            upright by default; or exif, to count the orientation tags of the training photos; or a
+            JSON file that maps file names to quarter turns, to count those. Only with
+            probabilities are EXIF tags applied on reading.
+        beta: weight of the prior loss; 0 learns a pose without prior, which needs a task loss.
+        contrastive: weight of the loss that keeps the turns of a photo apart (orbit_* only).
+        task: loss through a segmenter; needs data with instance masks.
+        augmentation: random views of the photos.
+        cutmix: probability that a photo is lent a rectangle of another.
+        init: checkpoint to start from, of the same architecture, or the name of a bundled one; or
+            imagenet, for orbit_lite0, 1 and 2.
+        cache: keep decoded photos in memory.
+    """
+
+    data: PhotoSettings = field(default_factory=PhotoSettings)
+    limit: int | None = None
+    val: PhotoSettings = field(default_factory=PhotoSettings)
+    val_limit: int = 500
+    canonicalizer: CanonicalizerSettings = field(default_factory=CanonicalizerSettings)
+    prior: list[float] | str | None = None
+    beta: float = 1.0
+    contrastive: float = 0.0
+    task: TaskLossSettings = field(default_factory=TaskLossSettings)
+    augmentation: PoseAugmentation = field(default_factory=PoseAugmentation)
+    cutmix: float = 0.3
+    init: str | None = None
+    cache: bool = True
+
+    def __post_init__(self) -> None:
+        for name, weight in (
+            ("beta", self.beta),
+            ("contrastive", self.contrastive),
+            ("task.weight", self.task.weight),
+        ):
+            if not 0 <= weight < float("inf"):
+                raise InputError(f"{name} is {weight}; expected a number of at least 0")
+        group = find_group(self.canonicalizer.group)
+        if self.prior is None:
+            self.prior = [1.0] + [0.0] * (group.order - 1)
+        if group is not C4 and self.augmentation.mirror:
+            raise InputError(
+                f"augmentation.mirror is {self.augmentation.mirror} for {group.name}, which is to "
+                "tell mirror images apart; set it to 0"
+            )
+        if self.canonicalizer.base is not None and self.init is not None:
+            raise InputError(
+                f"canonicalizer.base is {self.canonicalizer.base!r} and init {self.init!r}; the "
+                "base is what is started from: leave init out"
+            )
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"limit is {self.limit}; expected a positive number of photos")
+        if self.limit is not None and self.task.weight:
+            raise InputError(
+                "limit is set with a task loss, which takes its photos from data.annotations; "
+                "shorten that file instead"
+            )
+        if not self.beta and not self.task.weight:
+            raise InputError(
+                "beta and task.weight are both 0, so nothing says which way is up; set one of them"
+            )
+        architecture = self.canonicalizer.architecture
+        if self.contrastive and not architecture.startswith("orbit_"):
+            raise InputError(
+                f"contrastive is {self.contrastive} for {architecture!r}, whose turns are apart by "
+                "construction; set it to 0, or choose an architecture over the orbit: orbit_cnn, "
+                "orbit_lite0"
+            )
+
+
+def train(settings: TrainSettings) -> Path:
+    """Train a canonicalizer; the same settings and folder continue an interrupted run.
+
+    Returns:
+        Path of the checkpoint, ``canonicalizer.safetensors`` in the run folder.
+
+    Raises:
+        InputError: if settings or data are unusable.
+    """
+    paths, apply_exif = find_photos(settings.data)
+    if settings.limit is not None and settings.limit < len(paths):
+        paths = [paths[n * len(paths) // settings.limit] for n in range(settings.limit)]
+    prior = settings.prior
+    if isinstance(prior, str):
+        group = find_group(settings.canonicalizer.group)
+        prior, apply_exif = estimate_prior(paths, prior, group), None
+    assert prior is not None
+    if settings.cutmix > 0 and max(prior) < 1.0:
+        raise InputError(
+            f"cutmix is {settings.cutmix} with prior {prior}; mixing photos needs that all of them "
+            "are turned alike: set cutmix to 0"
+        )
+    val_paths, val_apply_exif = find_photos(settings.val) if settings.val.images else ([], None)
+    torch.manual_seed(settings.seed)
+    canonicalizer = _build(settings)
+    chosen = settings.canonicalizer
+    common: dict[str, Any] = {
+        "prior": prior,
+        "weights": Weights(settings.beta, settings.contrastive, settings.task.weight),
+        "val": (val_paths[: settings.val_limit], val_apply_exif),
+    }
+    save = partial(
+        save_canonicalizer,
+        architecture=chosen.architecture,
+        options=chosen.options,
+        base=chosen.base,
+    )
+    fabric = build_fabric(settings)  # first, so that all processes read photos at once
+    objective: PoseObjective
+    if settings.task.weight:
+        objective = _through_sam(settings, canonicalizer, save, common)
+    else:
+        photos = PosePhotos(
+            paths,
+            canonicalizer.thumbnail,
+            settings.augmentation,
+            cutmix=settings.cutmix,
+            cache=settings.cache,
+            apply_exif=apply_exif,
+            seed=settings.seed,
+        )
+        objective = PoseObjective(canonicalizer, photos, save, **common)
+    with fabric.rank_zero_first():
+        run = RunFolder.open(settings.out, settings)
+    return fit(fabric, settings, run, objective)
+
+
+def _through_sam(
+    settings: TrainSettings, canonicalizer: Canonicalizer, save: Any, common: dict[str, Any]
+) -> ThroughSegmenterObjective:
+    chosen = settings.task
+    if settings.data.annotations is None:
+        raise InputError(
+            "task.weight is set, but data.annotations is not; expected the COCO JSON with the "
+            "instance masks of the photos"
+        )
+    sam = build_sam(chosen.segmenter, chosen.view_size)
+    dataset = CocoDataset.load(settings.data.images[0], settings.data.annotations)
+    size = sam.image_encoder.img_size
+    views = PromptedViews(dataset, size, chosen.views, seed=settings.seed)
+    file_name = sam_file_name(chosen.segmenter.name)
+    return ThroughSegmenterObjective(canonicalizer, views, save, sam, save_sam, file_name, **common)
+
+
+def _build(settings: TrainSettings) -> Canonicalizer:
+    chosen = settings.canonicalizer
+    canonicalizer = build_canonicalizer(
+        chosen.architecture,
+        group=chosen.group,
+        size=chosen.size,
+        frame=chosen.frame,
+        mirror_average=chosen.mirror_average,
+        aspect_log_odds=chosen.aspect_log_odds,
+        **chosen.options,
+    )
+    if chosen.base is not None:
+        load_base_weights(canonicalizer, chosen.base)
+    elif settings.init == "imagenet":
+        load_imagenet_weights(canonicalizer)
+    elif settings.init is not None:
+        initial = load_canonicalizer(settings.init).network.state_dict()
+        load_into(canonicalizer.network, initial, settings.init)
+    return canonicalizer

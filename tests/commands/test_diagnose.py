@@ -1,0 +1,99 @@
+"""The diagnosis of a canonicalizer whose mistakes are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch import nn
+
+from samrot.cli import main
+from samrot.commands.diagnose import DiagnoseSettings, diagnose
+from samrot.data.photos import PhotoSettings
+from samrot.errors import InputError
+from samrot.geometry.groups import C4
+from samrot.geometry.pose import Pose
+
+
+class BrightSide(nn.Module):
+    """Takes the brightest side of a photo for its top: right 9 times of 10 sure."""
+
+    group = C4
+
+    def estimate(self, image: np.ndarray) -> Pose:
+        sides = [np.rot90(image, -k)[: max(1, image.shape[0] // 4)].mean() for k in range(4)]
+        pose = int(np.argmax(sides))
+        return Pose(pose, probabilities=np.where(np.arange(4) == pose, 0.91, 0.03))
+
+    def pose(self, image: np.ndarray) -> int:
+        return self.estimate(image).element
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Ten photos with a bright top, stored upright but for the last, which is upside down."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    monkeypatch.setattr(
+        "samrot.canonicalizers.CanonicalizerChoice.load", lambda *_, **__: BrightSide()
+    )
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(10):
+        ramp = np.linspace(240, 10, 40)[:, None, None].repeat(64, 1).repeat(3, 2).astype(np.uint8)
+        Image.fromarray(np.rot90(ramp, 2 if i == 9 else 0)).save(folder / f"{i}.png")
+    return folder
+
+
+def settings(photos: Path, out: Path, **changes: object) -> DiagnoseSettings:
+    data = PhotoSettings(images=[str(photos)])
+    return DiagnoseSettings(data=data, out=str(out), **changes)  # type: ignore[arg-type]
+
+
+def test_without_labels_a_turned_photo_counts_as_a_mistake(photos: Path, tmp_path: Path) -> None:
+    report = diagnose(settings(photos, tmp_path / "report", worst=4))
+    assert report["pose_accuracy"] == report["pose_accuracy_jpeg"] == 0.9
+    assert report["pose_accuracy_aspect_hidden"] == 0.9
+    assert report["pose_confusion"] == [[9, 0, 1, 0], [0, 9, 0, 1], [1, 0, 9, 0], [0, 1, 0, 9]]
+    assert report["stored_poses_predicted"] == [9, 0, 1, 0]
+    assert report["canonicalised"] == [0.9, 0, 0.1, 0]
+    assert report["kl_prior_to_canonicalised"] == pytest.approx(-np.log(0.9))
+    assert report["circular_wasserstein"] == pytest.approx(0.2)
+    assert report["reliability"]["expected_calibration_error"] == pytest.approx(0.01)
+    sheet = np.asarray(Image.open(tmp_path / "report" / "worst.png"))
+    assert sheet.ndim == 3
+    assert (tmp_path / "report" / "reliability.png").stat().st_size > 1000
+    assert json.loads((tmp_path / "report" / "report.json").read_text()) == report
+
+
+def test_labels_say_how_photos_are_stored(photos: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.json"
+    labels.write_text(json.dumps({f"{i}.png": 2 if i == 9 else 0 for i in range(10)}))
+    report = diagnose(settings(photos, tmp_path / "report", labels=str(labels)))
+    assert report["pose_accuracy"] == 1.0
+    assert report["canonicalised"] == [1.0, 0, 0, 0]
+    assert report["kl_prior_to_canonicalised"] == 0
+    even = diagnose(settings(photos, tmp_path / "even", labels=str(labels), prior=[0.25] * 4))
+    assert even["kl_prior_to_canonicalised"] is None  # infinite
+
+
+def test_bad_labels(photos: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.json"
+    for content, message in (
+        ([1], "hold a list; expected an object"),
+        ({"0.png": 7}, "say 7 for 0.png; expected 0, 1, 2, 3 for every"),
+    ):
+        labels.write_text(json.dumps(content))
+        with pytest.raises(InputError, match=message):
+            diagnose(settings(photos, tmp_path / "report", labels=str(labels)))
+    with pytest.raises(InputError, match="prior is"):
+        diagnose(settings(photos, tmp_path / "report", prior=[1.0]))
+    assert not (tmp_path / "report").exists()
+
+
+def test_command_line(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "report")
+    assert main(["diagnose", "--data.images", f"[{photos}]", "--out", out]) == 0
+    assert "| pose accuracy | 0.9000" in capsys.readouterr().out

@@ -1,0 +1,236 @@
+"""``samrot segment``: files in, masks out, and bad files passed over."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from samrot.cli import main
+from samrot.data.prompt_files import describe_prompt, prompts_from_numbers, read_prompts
+from samrot.errors import InputError
+from samrot.geometry import exact
+from tests.segmenters.test_contract import disc_photo
+
+BOX = ["--box", "16", "14", "45", "43"]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A photo of a disc, the same turned, one that says so by EXIF, and one that is broken."""
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    photo = disc_photo()
+    Image.fromarray(photo).save(folder / "upright.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned clockwise by viewers
+    Image.fromarray(exact.move_image(photo, 1)).save(folder / "sub" / "tagged.png", exif=exif)
+    (folder / "broken.jpg").write_bytes(b"not a photo")
+    return folder
+
+
+def read_masks(folder: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
+    content = json.loads((folder / "masks.json").read_text())
+    files = [np.asarray(Image.open(folder / found["file"])) > 0 for found in content["objects"]]
+    for found, mask in zip(content["objects"], files, strict=True):
+        assert np.array_equal(coco_mask.decode(found["segmentation"]).astype(bool), mask)
+        assert found["area"] == mask.sum()
+        assert found["bbox"] == coco_mask.toBbox(found["segmentation"]).tolist()
+    assert len(list(folder.glob("mask_*.png"))) == len(files)
+    return content, files
+
+
+def test_a_folder_with_a_bad_file(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["segment", str(photos), *BOX, "--point", "30", "28", "--out", str(out)]) == 1
+    output = capsys.readouterr()
+    assert "4 objects; masks and overlays" in output.out
+    assert "failed: " in output.err
+    assert "broken.jpg cannot be decoded" in output.err
+    content, masks = read_masks(out / "upright.png")
+    assert [found["prompt"]["box"] for found in content["objects"]] == [[16, 14, 45, 43], None]
+    y, x = np.mgrid[:56, :72]
+    disc = (x - 30) ** 2 + (y - 28) ** 2 < 14**2
+    assert (masks[0] & disc).sum() / (masks[0] | disc).sum() > 0.7
+    tagged, same = read_masks(out / "sub" / "tagged.png")
+    assert np.array_equal(same[0], masks[0])
+    assert tagged["pose"] == content["pose"]
+    assert np.asarray(Image.open(out / "upright.png" / "overlay.png")).shape == (56, 72, 3)
+    # Again, with fewer objects and in the stored frame: nothing of before is left.
+    code = main(
+        ["segment", str(photos / "sub"), *BOX, "--frame", "stored", "--out", str(out / "sub")]
+    )
+    assert code == 0
+    _, stored = read_masks(out / "sub" / "tagged.png")
+    assert np.array_equal(stored[0], exact.move_image(masks[0], 1))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_prompts_from_a_file(suffix: str, photos: Path, tmp_path: Path) -> None:
+    path = tmp_path / f"prompts{suffix}"
+    if suffix == ".csv":
+        path.write_text(
+            "image,x0,y0,x1,y1,x,y,label,object\n"
+            "upright.png,16,14,45,43,,,,\n"
+            "upright.png,16,14,45,43,30,28,1,disc\n"
+            "upright.png,,,,,2,2,0,disc\n"
+        )
+    else:
+        both = {"box": [16, 14, 45, 43], "points": [[30, 28], [2, 2]], "labels": [1, 0]}
+        path.write_text(json.dumps({"upright.png": [{"box": [16, 14, 45, 43]}, both]}))
+    box = [16.0, 14.0, 45.0, 43.0]
+    expected = [
+        {"box": box, "points": [], "labels": []},
+        {"box": box, "points": [[30.0, 28.0], [2.0, 2.0]], "labels": [1, 0]},
+    ]
+    found = read_prompts(path)
+    assert list(found) == ["upright.png"]
+    assert [describe_prompt(prompt) for prompt in found["upright.png"]] == expected
+    out = tmp_path / "out"
+    pattern = str(photos / "up*.png")
+    assert main(["segment", pattern, "--prompts", str(path), "--out", str(out)]) == 0
+    assert len(read_masks(out / "upright.png")[1]) == 2
+
+
+def test_everything(photos: Path, tmp_path: Path) -> None:
+    code = main(
+        ["segment", str(photos / "upright.png"), "--everything", "true", "--out", str(tmp_path),
+         "--grid.points_per_side", "4", "--grid.pred_iou_thresh", "0.3",
+         "--grid.stability_score_thresh", "0.3"]
+    )  # fmt: skip
+    assert code == 0
+    content, masks = read_masks(tmp_path / "upright.png")
+    assert masks
+    assert all(found["prompt"] is None for found in content["objects"])
+
+
+def test_results_among_the_photos_are_no_photos(photos: Path) -> None:
+    (photos / "broken.jpg").unlink()
+    (photos / "folder.png").mkdir()
+    assert main(["segment", str(photos), *BOX, "--out", str(photos)]) == 2
+    out = str(photos / "masks")
+    for _ in range(2):
+        assert main(["segment", str(photos), *BOX, "--out", out]) == 0
+        assert {path.name for path in (photos / "masks").iterdir()} == {"sub", "upright.png"}
+
+
+def test_a_photo_that_breaks_leaves_no_old_result(photos: Path, tmp_path: Path) -> None:
+    photo, out = str(photos / "upright.png"), tmp_path / "out"
+    assert main(["segment", photo, *BOX, "--out", str(out)]) == 0
+    (photos / "upright.png").write_bytes(b"broken")
+    assert main(["segment", photo, *BOX, "--out", str(out)]) == 1
+    assert not list((out / "upright.png").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{photos}", *BOX, "--device", "abacus"], "device is 'abacus'"),
+        (
+            ["{photos}", "--everything", "true", "--grid.points_per_side", "0"],
+            "points_per_side is 0",
+        ),
+        (
+            ["{photos}", "--everything", "true", "--segmenter.multimask", "true"],
+            "segmenter.multimask and refine are for prompts",
+        ),
+        (["none.jpg", *BOX], "images none.jpg does not exist"),
+        (["{photos}"], "nothing says what to segment"),
+        (["{photos}", *BOX, "--everything", "true"], "box or point, everything says what to"),
+        (["{photos}", "--box", "1", "2", "3"], "box has 3 and point 0 numbers"),
+        (["{photos}", "--point", "1", "2", "--label", "1", "0"], "labels are 2 for 1 points"),
+        (["{photos}", *BOX, "--frame", "turned"], "frame is 'turned'"),
+        (["{photos}", "--prompts", "p.txt"], "prompts p.txt does not exist"),
+        (
+            ["{photos}/upright.png", "{copy}/upright.png", *BOX],
+            "would both be written to uprig",
+        ),
+        (
+            ["{photos}", "--everything", "true", "--segmenter.name", "grabcut"],
+            "everything needs a segment_anything model, not grabcut",
+        ),
+    ],
+)
+def test_bad_settings(
+    arguments: list[str], message: str, photos: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    Image.fromarray(disc_photo()).save(copy / "upright.png")
+    filled = [argument.format(photos=photos, copy=copy) for argument in arguments]
+    out = tmp_path / "out"
+    assert main(["segment", *filled, "--out", str(out)]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("p.txt", "", "ends in '.txt'; expected .csv or .json"),
+        ("p.csv", "file,x\n", "has the columns file, x; expected image and some of"),
+        ("p.csv", "", "has the columns none"),
+        ("p.csv", "image,x,y\na.jpg,1,\n", "line 2: {'x': '1', 'y': ''}; expected all"),
+        ("p.csv", "image,x,y\na.jpg,1,b\n", "line 2: could not convert string to float: 'b'"),
+        ("p.csv", "image,x,y\na.jpg,,\n", "a.jpg, row 2: an object has neither box nor points"),
+        (
+            "p.csv",
+            "image,x0,y0,x1,y1,object\na.jpg,1,2,3,4,cat\na.jpg,1,2,3,4,cat\n",
+            "object cat of a.jpg has two boxes",
+        ),
+        ("p.csv", "image,x,y\n\n\na.jpg,1,b\n", "line 4: could not convert"),
+        ("p.csv", "image,x,y\n,1,2\n", "line 2: expected an image"),
+        ("p.csv", "image,x,y\na.jpg,1,2,3\n", "line 2: expected an image and at most 3"),
+        ("p.csv", "image,x,y,label\na.jpg,,,1\n", "line 2: a label without x and y"),
+        ("p.csv", "image,x,y,label\na.jpg,1,2,7\n", "label 7 is unknown"),
+        ("p.csv", "image,x,y\na.jpg,nan,2\n", "expected finite numbers"),
+        ("p.csv", "image,x,y\na.jpg," + "1" * 200_000 + ",2\n", "cannot be read"),
+        ("p.json", "{", "is not JSON"),
+        ("p.json", "[" * 100_000, "is not JSON"),
+        ("p.json", '{"a.jpg": [{"box": "1234"}]}', "is no list of numbers"),
+        ("p.json", '{"a.jpg": [{"points": [[1, 2]], "labels": [0.9]}]}', "a.jpg, object 0"),
+        ("p.json", '{"a.jpg": [{"box": [1, 2, 3, 1' + "0" * 400 + "]}]}", "a.jpg, object 0"),
+        ("p.json", "[]", "holds a list; expected an object that maps file names"),
+        ("p.json", '{"a.jpg": [{"bbox": []}]}', "a.jpg, object 0 is {'bbox': []}; expected some"),
+        ("p.json", '{"a.jpg": [{"box": [1, 2]}]}', "box [1.0, 2.0] has 2 numbers; expected 4"),
+        ("p.json", '{"a.jpg": [{"points": [[1]]}]}', "point [1.0] has 1 numbers; expected 2"),
+        ("p.json", '{"a.jpg": [{"points": 3}]}', "a.jpg, object 0"),
+    ],
+)
+def test_bad_prompt_files(name: str, text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_prompts(path)
+    assert message in str(caught.value)
+
+
+def test_names_in_prompts_must_be_among_the_images(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "p.json"
+    path.write_text('{"other.jpg": [{"box": [1, 2, 3, 4]}]}')
+    assert main(["segment", str(photos), "--prompts", str(path), "--out", str(tmp_path / "o")]) == 2
+    assert "names other.jpg, which is not among the images" in capsys.readouterr().err
+    path.write_text('{"upright.png": [{"box": [1, 2, 300, 1]}]}')
+    assert main(["segment", str(photos), "--prompts", str(path), "--out", str(tmp_path / "o")]) == 1
+    errors = capsys.readouterr().err
+    assert "box [1.0, 2.0, 300.0, 1.0] is inverted" in errors
+    assert "tagged.png: no prompt points at anything in it" in errors
+
+
+def test_all_points_are_one_object() -> None:
+    found = prompts_from_numbers([0, 0, 1, 1, 2, 2, 3, 3], [5, 6, 7, 8], [])
+    assert [describe_prompt(prompt) for prompt in found] == [
+        {"box": [0, 0, 1, 1], "points": [], "labels": []},
+        {"box": [2, 2, 3, 3], "points": [], "labels": []},
+        {"box": None, "points": [[5, 6], [7, 8]], "labels": [1, 1]},
+    ]

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from samrot.scoring.pose_statistics import circular_wasserstein, kl_divergence, reliability
+
+UPRIGHT = np.array([1.0, 0, 0, 0])
+
+
+def test_kl_divergence() -> None:
+    even = np.full(4, 0.25)
+    assert kl_divergence(UPRIGHT, even) == pytest.approx(np.log(4))
+    assert kl_divergence(even, even) == 0
+    assert kl_divergence(even, UPRIGHT) == np.inf
+
+
+@pytest.mark.parametrize(("turns", "distance"), [(0, 0.0), (1, 1.0), (2, 2.0), (3, 1.0)])
+def test_the_distance_goes_the_short_way_round(turns: int, distance: float) -> None:
+    assert circular_wasserstein(UPRIGHT, np.roll(UPRIGHT, turns)) == pytest.approx(distance)
+    assert circular_wasserstein(np.roll(UPRIGHT, turns), UPRIGHT) == pytest.approx(distance)
+
+
+def test_the_distance_of_mixtures() -> None:
+    mixed = np.array([0.7, 0.1, 0.1, 0.1])
+    assert circular_wasserstein(UPRIGHT, mixed) == pytest.approx(0.1 + 2 * 0.1 + 0.1)
+
+
+def test_reliability() -> None:
+    confidence = np.array([0.95, 0.95, 0.95, 0.95, 0.45, 1.0])
+    correct = np.array([True, True, True, False, True, True])
+    curve = reliability(confidence, correct)
+    np.testing.assert_array_equal(curve.count, [1, 5])
+    np.testing.assert_allclose(curve.confidence, [0.45, 0.96])
+    np.testing.assert_allclose(curve.accuracy, [1.0, 0.8])
+    assert curve.expected_error == pytest.approx((0.55 + 5 * 0.16) / 6)
