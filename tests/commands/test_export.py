@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 
 import samrot
+from samrot.canonicalizers import CanonicalizerChoice, save_canonicalizer
 from samrot.cli import main
 from samrot.commands.export import ExportSettings, Network, _write, export
 from samrot.geometry import exact
 from samrot.robust.onnx_models import PoseModel
 from samrot.segmenters import SamSegmenter
-from tests.conftest import random_photo, small_vit
+from tests.conftest import random_photo, small_d4, small_vit
 from tests.segmenters.test_contract import disc_photo
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -141,6 +142,25 @@ def test_the_thumbnail_in_torch(frame: str, size_hw: tuple[int, int]) -> None:
     with torch.no_grad():
         logits = PoseModel(canonicalizer)(torch.from_numpy(image))
     torch.testing.assert_close(logits, canonicalizer.logits(image), rtol=0, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_canonicalizer_for_mirror_images(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    canonicalizer = small_d4()
+    image = torch.from_numpy(random_photo(0, 41, 64))
+    logits = PoseModel(canonicalizer)(image)
+    torch.testing.assert_close(logits, canonicalizer.logits(image.numpy()), rtol=0, atol=1e-3)
+    checkpoint = tmp_path / "d4.safetensors"
+    save_canonicalizer(
+        canonicalizer, checkpoint, architecture="orbit_cnn", options={"widths": [16, 32]}
+    )
+    content = export(
+        ExportSettings(
+            out=str(tmp_path / "out"), canonicalizer=CanonicalizerChoice(name=str(checkpoint))
+        )
+    )
+    assert content["networks"]["canonicalizer"]["difference"] < 1e-3
 
 
 def test_only_segment_anything_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

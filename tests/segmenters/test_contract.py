@@ -83,6 +83,18 @@ def test_memo_answers_by_content(segmenter: Segmenter) -> None:
     assert memo.encode(photo) is not encoding
 
 
+def test_memo_does_not_mistake_one_encoding_for_another() -> None:
+    """Where an encoding lies in memory says nothing: one that was let go makes room for others."""
+    memo = MemoSegmenter(ThresholdSegmenter())
+    first, second = disc_photo(), disc_photo()[:, ::-1]
+    expected = memo.decode(memo.encode(first), Prompts(boxes_xyxy=BOXES)).masks
+    memo._encodings.clear()
+    found = memo.decode(memo.encode(second), Prompts(boxes_xyxy=BOXES)).masks
+    assert not torch.equal(found, expected)
+    again = memo.decode(memo.encode(first.copy()), Prompts(boxes_xyxy=BOXES)).masks
+    assert torch.equal(again, expected)
+
+
 class CountingSegmenter(ThresholdSegmenter):
     """Notes the size of each batch; runs out of memory above ``most``."""
 
