@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -71,3 +72,33 @@ def test_benchmark(tmp_path: Path) -> None:
     refused = run("tools/benchmark.py", str(tmp_path), "--only", "masks")
     assert refused.returncode == 2
     assert "masks needs --data" in refused.stderr
+
+
+@pytest.mark.slow
+def test_compare_versions(scenes_folder: Path, tmp_path: Path) -> None:
+    """This version against itself, and against one whose scores are off."""
+    other = tmp_path / "other"
+    shutil.copytree(TOOLS.parent / "samrot", other / "samrot")
+    segmenter = other / "samrot" / "segmenters" / "mask_only.py"
+    text = segmenter.read_text()
+    assert "scores=torch.ones(len(masks), 1)" in text
+    segmenter.write_text(text.replace("scores=torch.ones(", "scores=0.75 * torch.ones("))
+
+    def compare(base: Path, head: Path, out: str) -> subprocess.CompletedProcess[str]:
+        return run(
+            "tools/compare_versions.py", str(base), str(head), "--out", str(tmp_path / out),
+            "--images", str(scenes_folder / "images"),
+            "--annotations", str(scenes_folder / "annotations.json"), "--limit", "2",
+            "--", "--segmenter.name", "box",
+        )  # fmt: skip
+
+    same = compare(TOOLS.parent, TOOLS.parent, "same")
+    assert same.returncode == 0, same.stderr
+    assert "| none | masks | 8 | 0 | 0 | - | - |" in same.stdout
+    different = compare(TOOLS.parent, other, "different")
+    assert different.returncode == 1, different.stderr
+    assert "| none | masks | 8 | 0 | 0 | - | - |" in different.stdout
+    assert "| canonical | scores | 8 | 8 |" in different.stdout
+    assert "| 0.25 | photo 1 at 0 |" in different.stdout
+    assert "8 | 0 | 0 |" in (tmp_path / "same" / "compare_versions.md").read_text()
+    assert compare(tmp_path / "nothing", other, "bad").returncode != 0
