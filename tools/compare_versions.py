@@ -5,8 +5,8 @@ python tools/compare_versions.py BASE HEAD --images FOLDER --annotations JSON --
 
 BASE and HEAD are commits, tags or branches of this repository, or folders that hold a samrot
 package. Each is run as it was then, by this Python, with ``samrot evaluate`` on the same photos;
-then the records are compared view by view. OUT keeps both runs (the same command compares them again at
-once) and gets compare_versions.md. Exit code 1 if something changed.
+then the records are compared view by view. OUT keeps both runs (the same command compares them
+again at once) and gets compare_versions.md. Exit code 1 if something changed.
 """
 
 from __future__ import annotations
