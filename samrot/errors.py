@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 
@@ -18,6 +19,19 @@ class MissingFileError(InputError, FileNotFoundError):
 
 class NoImageError(InputError, RuntimeError):
     """Something was asked of an image before one was set."""
+
+
+def check_range(name: str, value: float, least: float, most: float = math.inf) -> None:
+    """Refuse a number that is not finite, or not from ``least`` to ``most``.
+
+    Raises:
+        InputError: naming the setting, the value and the range.
+    """
+    if isinstance(value, bool) or not math.isfinite(value) or not least <= value <= most:
+        limits = f"at least {least:g}"
+        if math.isfinite(most):
+            limits += f" and at most {most:g}"
+        raise InputError(f"{name} is {value}; expected a number of {limits}")
 
 
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:

@@ -157,4 +157,16 @@ def load_into(module: nn.Module, state: dict[str, Tensor], path: str | Path) -> 
                 f"checkpoint {path} is of another architecture: {name} has shape "
                 f"{tuple(state[name].shape)}, expected {tuple(tensor.shape)}; {remedy}"
             )
+        _check_values(name, state[name], tensor, path)
     module.load_state_dict(state)
+
+
+def _check_values(name: str, given: Tensor, expected: Tensor, path: str | Path) -> None:
+    """Refuse weights of another kind of number, or that are not finite."""
+    damaged = "it is damaged, or no checkpoint of a trained model: restore or train it again"
+    if given.is_floating_point() != expected.is_floating_point():
+        raise InputError(
+            f"checkpoint {path}: {name} holds {given.dtype}, expected {expected.dtype}; {damaged}"
+        )
+    if given.is_floating_point() and not bool(torch.isfinite(given).all()):
+        raise InputError(f"checkpoint {path}: {name} holds NaN or infinity; {damaged}")

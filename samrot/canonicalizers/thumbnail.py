@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from samrot.errors import InputError, check_choice
+from samrot.errors import check_choice, check_range
 
 FRAMES = ("square", "squares", "letterbox")
 FILL = 124.0  # letterbox bars: about the mean of photographs
@@ -35,8 +35,7 @@ class Thumbnail:
 
     def __post_init__(self) -> None:
         check_choice("frame", self.frame, FRAMES)
-        if self.size < 1:
-            raise InputError(f"thumbnail size is {self.size}; expected a positive number of pixels")
+        check_range("thumbnail size", self.size, 1, 4096)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Sample one image.

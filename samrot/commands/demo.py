@@ -13,6 +13,7 @@ from samrot.canonicalizers import CanonicalizerChoice, load_canonicalizer
 from samrot.data.coco import CocoDataset, DataSettings, find_coco
 from samrot.data.coco_writer import write_scenes
 from samrot.drawing.overlays import draw_masks, panel
+from samrot.errors import check_range
 from samrot.evaluation.runner import evaluate
 from samrot.evaluation.settings import EvaluateSettings
 from samrot.geometry.groups import C4
@@ -46,6 +47,10 @@ class DemoSettings:
     segmenter: str = "sam_mini"
     canonicalizer: str = "c4"
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        check_range("images", self.images, 1)
+        check_range("overlays", self.overlays, 0)
 
 
 def demo(settings: DemoSettings) -> tuple[dict[str, Any], Path]:

@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 from samrot.canonicalizers import CanonicalizerChoice
 from samrot.data.images import read_image
-from samrot.data.photos import PhotoSettings, find_photos
+from samrot.data.photos import PhotoSettings, find_photos, without_results
 from samrot.data.pose_labels import read_pose_labels
 from samrot.drawing.overlays import panel
 from samrot.drawing.pose_sheets import contact_sheet, empty_figure, plot_reliability
-from samrot.errors import InputError
+from samrot.errors import InputError, check_range
 from samrot.evaluation.pose_accuracy import PoseAccuracy, report_table
 from samrot.runtime.run_folder import RunFolder
 
@@ -47,10 +47,9 @@ class DiagnoseSettings:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.worst < 1 or (self.limit is not None and self.limit < 1):
-            raise InputError(
-                f"worst is {self.worst} and limit {self.limit}; expected numbers of at least 1"
-            )
+        check_range("worst", self.worst, 1)
+        if self.limit is not None:
+            check_range("limit", self.limit, 1)
 
 
 def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
@@ -63,7 +62,7 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
         InputError: if settings or data are unusable, or matplotlib is not installed.
     """
     paths, apply_exif = find_photos(settings.data)
-    paths = paths[: settings.limit]
+    paths = without_results(paths, Path(settings.out))[: settings.limit]
     canonicalizer = settings.canonicalizer.load(settings.device)
     group = canonicalizer.group
     prior = settings.prior or [1.0] + [0.0] * (group.order - 1)
@@ -74,15 +73,18 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
         own_poses, apply_exif = read_pose_labels(paths, settings.labels, group), None
     figure = empty_figure()
     run = RunFolder.open(settings.out, settings)
-    accuracy = PoseAccuracy(canonicalizer, apply_exif=apply_exif)
-    for path, own_pose in zip(tqdm(paths, desc="diagnose", unit="image"), own_poses, strict=True):
-        accuracy.update(path, own_pose)
-    report: dict[str, Any] = accuracy.report(settings.canonicalizer.name, prior)
-    run.write_text("report.md", report_table(report))
-    curve = accuracy.reliability()
-    plot_reliability(figure, **vars(curve), path=run.path / "reliability.png")
-    _draw_worst(accuracy, run.path / "worst.png", settings.worst)
-    run.write_json("report.json", report)
+    with run.held():
+        accuracy = PoseAccuracy(canonicalizer, apply_exif=apply_exif)
+        for path, own_pose in zip(
+            tqdm(paths, desc="diagnose", unit="image"), own_poses, strict=True
+        ):
+            accuracy.update(path, own_pose)
+        report: dict[str, Any] = accuracy.report(settings.canonicalizer.name, prior)
+        run.write_text("report.md", report_table(report))
+        curve = accuracy.reliability()
+        plot_reliability(figure, **vars(curve), path=run.path / "reliability.png")
+        _draw_worst(accuracy, run.path / "worst.png", settings.worst)
+        run.write_json("report.json", report)
     return report
 
 
@@ -92,7 +94,8 @@ def _draw_worst(accuracy: PoseAccuracy, path: Path, count: int) -> None:
     panels = [
         panel(
             read_image(accuracy.paths[i], apply_exif=accuracy.apply_exif),
-            f"{accuracy.paths[i].stem[-12:]}: {accuracy.group.names[accuracy.estimated[i]]}, "
+            f"{accuracy.paths[i].stem[-12:]}: "
+            f"{accuracy.group.names[accuracy.estimated[i]]}, "
             f"true {accuracy.probability_of_truth[i]:.2f}",
         )
         for i in worst

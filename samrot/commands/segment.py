@@ -16,15 +16,17 @@ from tqdm import tqdm
 
 from samrot.canonicalizers import CanonicalizerChoice, load_canonicalizer
 from samrot.data.images import exif_orientation, list_images, read_image
+from samrot.data.photos import without_results
 from samrot.data.prompt_files import describe_prompt, prompts_from_numbers, read_prompts
 from samrot.drawing.overlays import draw_masks
-from samrot.errors import InputError, MissingFileError, check_choice
+from samrot.errors import InputError, MissingFileError, check_choice, check_range
 from samrot.files import replacing
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose, exif_element
 from samrot.geometry.rle import encode_mask
 from samrot.robust.mask_generator import RobustMaskGenerator
 from samrot.robust.predictor import RobustPredictor
+from samrot.runtime.locks import alone_in
 from samrot.segmenters import SamSegmenter, SegmenterSettings
 from samrot.structures.prompts import Prompts, check_prompts
 
@@ -48,8 +50,10 @@ class EverythingSettings:
     min_mask_region_area: int = 0
 
     def __post_init__(self) -> None:
-        if self.points_per_side < 1:
-            raise InputError(f"grid.points_per_side is {self.points_per_side}; expected at least 1")
+        check_range("grid.points_per_side", self.points_per_side, 1, 1024)
+        check_range("grid.pred_iou_thresh", self.pred_iou_thresh, 0, 1)
+        check_range("grid.stability_score_thresh", self.stability_score_thresh, 0, 1)
+        check_range("grid.min_mask_region_area", self.min_mask_region_area, 0)
 
 
 @dataclass(kw_only=True)
@@ -143,34 +147,42 @@ def segment(settings: SegmentSettings) -> tuple[int, dict[str, str]]:
             segmenter, canonicalizer=canonicalizer, **vars(settings.grid)
         )
     num_objects, failed = 0, {}
-    for name, path in tqdm(photos.items(), desc="segment", unit="image"):
-        _forget(out / name)
-        try:
-            image = read_image(path)
-            if generator is None:
-                predictor.set_image(image)
-                pose = predictor.current_pose
-                objects = _prompted(predictor, prompts.get(name, []), settings.segmenter)
-            else:
-                pose = canonicalizer.estimate(image)
-                objects = [
-                    SegmentedObject(record["segmentation"], record["predicted_iou"], None)
-                    for record in generator.generate(image, pose=pose)
-                ]
-            about = {
-                "image": str(path),
-                "frame": settings.frame,
-                "pose": pose.element,
-                "pose_probabilities": np.asarray(pose.probabilities).tolist(),
-                "segmenter": segmenter.name,
-            }
-            stored = Pose(exif_element(exif_orientation(path)))
-            frame = stored if settings.frame == "stored" else Pose()
-            _write(out / name, image, objects, about, frame)
-            num_objects += len(objects)
-        except InputError as error:
-            failed[str(path)] = str(error)
+    out.mkdir(parents=True, exist_ok=True)
+    with alone_in(out):
+        for name, path in tqdm(photos.items(), desc="segment", unit="image"):
+            _forget(out / name)
+            try:
+                image = read_image(path)
+                if generator is None:
+                    predictor.set_image(image)
+                    pose = predictor.current_pose
+                    objects = _prompted(predictor, prompts.get(name, []), settings.segmenter)
+                else:
+                    pose = canonicalizer.estimate(image)
+                    objects = _everything(generator, image, pose)
+                about = {
+                    "image": str(path),
+                    "frame": settings.frame,
+                    "pose": pose.element,
+                    "pose_probabilities": np.asarray(pose.probabilities).tolist(),
+                    "segmenter": segmenter.name,
+                }
+                stored = Pose(exif_element(exif_orientation(path)))
+                frame = stored if settings.frame == "stored" else Pose()
+                _write(out / name, image, objects, about, frame)
+                num_objects += len(objects)
+            except InputError as error:
+                failed[str(path)] = str(error)
     return num_objects, failed
+
+
+def _everything(
+    generator: RobustMaskGenerator, image: np.ndarray, pose: Pose
+) -> list[SegmentedObject]:
+    return [
+        SegmentedObject(record["segmentation"], record["predicted_iou"], None)
+        for record in generator.generate(image, pose=pose)
+    ]
 
 
 def find_photos(sources: Sequence[str], out: Path) -> dict[str, Path]:
@@ -192,9 +204,7 @@ def find_photos(sources: Sequence[str], out: Path) -> dict[str, Path]:
                 raise InputError(
                     f"out is {out}, the folder of the photos; choose another, or one in it"
                 )
-            paths = list_images(source)
-            if folder in results.parents:  # results of before are no photos
-                paths = [path for path in paths if results not in path.resolve().parents]
+            paths = without_results(list_images(source), results)
             named = [(str(path.relative_to(source)), path) for path in paths]
         else:
             matches = [source]
@@ -285,4 +295,4 @@ def _write(
     masks = np.array([found.mask for found in objects]).reshape(-1, *image.shape[:2])
     Image.fromarray(draw_masks(image, masks)).save(folder / "overlay.png")
     with replacing(folder / "masks.json") as partial:
-        partial.write_text(json.dumps({**about, "objects": records}))
+        partial.write_text(json.dumps({**about, "objects": records}, allow_nan=False))

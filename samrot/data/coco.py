@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from samrot.data.coco_checks import check_content
 from samrot.data.images import read_image
 from samrot.errors import InputError, MissingFileError
 from samrot.geometry.rle import RLE
@@ -39,7 +41,7 @@ class CocoDataset:
 
     Args:
         image_folder: what ``file_name`` is relative to.
-        content: the parsed JSON, untouched.
+        content: the parsed JSON; what may be missing is filled in.
         source: where it came from, for messages.
     """
 
@@ -53,15 +55,15 @@ class CocoDataset:
 
         Raises:
             MissingFileError: if the folder or the file does not exist.
-            InputError: if the file is not JSON, not COCO, has no images, an annotation of an image
-                that is not listed, repeated ids, or a ``file_name`` outside of the folder.
+            InputError: if the file is not JSON or not COCO, see ``check_content``.
         """
         image_folder, annotations = Path(image_folder), Path(annotations)
         if not image_folder.is_dir():
             raise MissingFileError(f"data.images {image_folder} does not exist; expected a folder")
         content = read_json(annotations, "data.annotations")
+        check_content(content, str(annotations))
         dataset = cls(image_folder, content, str(annotations))
-        dataset._check()
+        dataset._fill_in()
         return dataset
 
     @cached_property
@@ -145,55 +147,24 @@ class CocoDataset:
         """The mask of an annotation, (H, W) bool."""
         return coco_mask.decode(self.rle(annotation)).astype(bool)
 
-    def _check(self) -> None:
-        content = self.content
-        for key in ("images", "annotations", "categories"):
-            if not isinstance(content, dict) or not isinstance(content.get(key), list):
-                raise InputError(
-                    f"{self.source} is not COCO: it has no list {key!r}; expected an object with "
-                    "images, annotations and categories"
-                )
-        if not content["images"]:
-            raise InputError(f"{self.source} lists no images; expected at least one")
-        required = {
-            "images": ("id", "file_name", "height", "width"),
-            "annotations": ("id", "image_id", "category_id", "bbox", "area", "segmentation"),
-            "categories": ("id", "name"),
-        }
-        for key, fields in required.items():
-            seen = set()
-            for record in content[key]:
-                for name in fields:
-                    if not isinstance(record, dict) or name not in record:
-                        shown = record.get("id") if isinstance(record, dict) else record
-                        raise InputError(
-                            f"{self.source} is not COCO: {key} entry {shown!r} lacks {name!r}"
-                        )
-                if record["id"] in seen:
-                    raise InputError(f"{self.source}: {key} id {record['id']} occurs twice")
-                seen.add(record["id"])
-        self._check_links()
-
-    def _check_links(self) -> None:
-        for image in self.content["images"]:
-            name = Path(image["file_name"])
-            if name.is_absolute() or ".." in name.parts:
-                raise InputError(
-                    f"{self.source}: file_name {image['file_name']!r} climbs out of the image "
-                    "folder; expected a path inside it"
-                )
-        categories = set(self.category_ids)
-        for annotation in self.content["annotations"]:
-            if annotation["image_id"] not in self.images:
-                raise InputError(
-                    f"{self.source}: annotation {annotation['id']} belongs to image "
-                    f"{annotation['image_id']}, which is not listed; add the image or drop the "
-                    "annotation"
-                )
-            if annotation["category_id"] not in categories:
-                raise InputError(
-                    f"{self.source}: annotation {annotation['id']} has category "
-                    f"{annotation['category_id']}, which is not listed; add it to categories"
+    def _fill_in(self) -> None:
+        """Give annotations what many tools leave out, and say so."""
+        annotations = self.content["annotations"]
+        without_crowd = [a for a in annotations if "iscrowd" not in a]
+        without_area = [a for a in annotations if "area" not in a]
+        for annotation in without_crowd:
+            annotation["iscrowd"] = 0
+        for annotation in without_area:
+            annotation["area"] = float(coco_mask.area(self.rle(annotation)))
+        for name, filled, value in (
+            ("iscrowd", without_crowd, "0"),
+            ("area", without_area, "that of the mask"),
+        ):
+            if filled:
+                warnings.warn(
+                    f"{self.source}: {len(filled)} of {len(annotations)} annotations have no "
+                    f"{name}; it is taken to be {value}",
+                    stacklevel=3,
                 )
 
 
@@ -207,9 +178,13 @@ def read_json(path: str | Path, name: str) -> Any:
     if not path.is_file():
         raise MissingFileError(f"{name} {path} does not exist; expected a JSON file")
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name} {path} is not JSON ({error}); restore the file") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it holds {name}, which is no number")
 
 
 def find_coco(folder: Path) -> tuple[Path, Path]:

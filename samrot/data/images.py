@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ _EXIF_ORIENTATION = 0x0112
 def read_image(path: str | Path, *, apply_exif: bool | None = True) -> np.ndarray:
     """Read a photo as contiguous (H, W, 3) uint8 RGB.
 
-    Grey is repeated, alpha is dropped, 16 bits are scaled to 8.
+    Grey is repeated, alpha is dropped, 16 bits and floats are scaled to 8 bits.
 
     Args:
         path: of an image file.
@@ -73,26 +74,44 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 def _to_rgb8(image: Image.Image) -> np.ndarray:
     if image.mode.startswith(("I", "F")):
         levels = np.asarray(image, dtype=np.float64)
-        if image.mode.startswith("I"):
-            levels = levels / 257.0  # 65535 -> 255
-        grey = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+        # Floats are shares of white, or 0..255; whole numbers have 16 bits.
+        highest = 65535.0 if image.mode.startswith("I") else 1.0 if levels.max() <= 1 else 255.0
+        if not (levels.min() >= 0 and levels.max() <= highest):  # NaN is refused too
+            raise ValueError(
+                f"its pixels reach from {levels.min():g} to {levels.max():g}; expected 16-bit "
+                "numbers, or floats from 0 to 1 or 0 to 255"
+            )
+        grey = np.rint(levels * (255.0 / highest)).astype(np.uint8)
         return np.ascontiguousarray(np.repeat(grey[..., None], 3, axis=2))
     return np.ascontiguousarray(np.asarray(image.convert("RGB"), dtype=np.uint8))
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """The image files in a folder and below, sorted by path.
+    """The image files in a folder and below, linked folders too, sorted by path.
 
     Raises:
         MissingFileError: if there is no such folder.
-        InputError: if it holds no image.
+        InputError: if it holds no image, or a folder in it cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise MissingFileError(f"image folder {folder} does not exist; expected a folder of photos")
-    paths = sorted(
-        p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()
-    )
+
+    def refuse(error: OSError) -> None:
+        raise InputError(
+            f"image folder {error.filename} cannot be read ({error.strerror}); make it readable, "
+            "or leave it out"
+        ) from error
+
+    paths, seen = [], set()
+    for place, subfolders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:  # a link to a folder above
+            subfolders.clear()
+            continue
+        seen.add(real)
+        files = (Path(place) / name for name in names)
+        paths += [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+    paths.sort()
     if not paths:
         raise InputError(
             f"image folder {folder} holds no image; expected files ending in "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -67,3 +68,9 @@ def _find_all_photos(source: PhotoSettings) -> tuple[list[Path], bool | None]:
         )
     dataset = CocoDataset.load(source.images[0], source.annotations)
     return [dataset.image_path(image_id) for image_id in dataset.image_ids], False
+
+
+def without_results(paths: Sequence[Path], out: Path) -> list[Path]:
+    """Photos but for those below the folder of results, which are pictures of an earlier run."""
+    results = out.resolve()
+    return [path for path in paths if results not in path.resolve().parents]

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from samrot.data.coco import CocoDataset, read_json
-from samrot.errors import InputError, check_choice
+from samrot.data.coco_checks import check_box, is_id, is_number
+from samrot.errors import InputError, check_choice, check_range
 from samrot.evaluation.views import OrbitView
 from samrot.geometry.groups import D4
 from samrot.geometry.plane import PlaneTransform, xywh_to_xyxy
@@ -44,6 +45,8 @@ class PromptSettings:
 
     def __post_init__(self) -> None:
         check_choice("prompts.source", self.source, SOURCES)
+        check_range("prompts.min_score", self.min_score, -1e9)
+        check_range("prompts.max_per_image", self.max_per_image, 1)
 
 
 class PromptKind(Enum):
@@ -238,8 +241,10 @@ def build_prompt_source(
         return ViewDetections(
             dataset,
             {
-                factor_angle(angle)[0]: read_detections(path, dataset, settings)
-                for angle, path in settings.file.items()
+                element: read_detections(path, dataset, settings, element)
+                for element, path in (
+                    (factor_angle(angle)[0], path) for angle, path in settings.file.items()
+                )
             },
         )
     if settings.detector is None:
@@ -248,28 +253,43 @@ def build_prompt_source(
 
 
 def read_detections(
-    path: str | Path, dataset: CocoDataset, settings: PromptSettings
+    path: str | Path, dataset: CocoDataset, settings: PromptSettings, element: int = 0
 ) -> dict[int, Detections]:
     """A COCO-results JSON as image id -> detections, most confident first.
 
+    Args:
+        path: of the file.
+        dataset: of the images.
+        settings: ``min_score`` and ``max_per_image`` count.
+        element: of D4, by which the images were moved that the file was made on.
+
     Raises:
-        InputError: if it is not COCO results, or names an image that the dataset does not list.
+        InputError: naming the entry, if it is no COCO result, or names an image or a category that
+            the dataset does not list, or has a box that cannot be on its image.
     """
     records = read_json(path, "prompts.file")
     if not isinstance(records, list):
         raise InputError(f"prompts.file {path} is not a list; expected COCO results")
+    categories = set(dataset.category_ids)
     grouped: dict[int, list[dict[str, Any]]] = {}
     for place, record in enumerate(records):
+        where = f"prompts.file {path}: entry {place}"
         for key in ("image_id", "category_id", "bbox", "score"):
             if not isinstance(record, dict) or key not in record:
-                raise InputError(
-                    f"prompts.file {path}: entry {place} lacks {key!r}; expected COCO results"
-                )
-        if record["image_id"] not in dataset.images:
+                raise InputError(f"{where} lacks {key!r}; expected COCO results")
+        if not is_id(record["image_id"]) or record["image_id"] not in dataset.images:
             raise InputError(
-                f"prompts.file {path}: entry {place} is of image {record['image_id']}, which "
-                f"{dataset.source} does not list; the files do not belong together"
+                f"{where} is of image {record['image_id']!r}, which {dataset.source} does not "
+                "list; the files do not belong together"
             )
+        if not is_id(record["category_id"]) or record["category_id"] not in categories:
+            raise InputError(
+                f"{where} has category {record['category_id']!r}, which {dataset.source} does not "
+                "list; give the ids of that file's categories, or drop the entry"
+            )
+        if not is_number(record["score"]):
+            raise InputError(f"{where} has the score {record['score']!r}; expected a finite number")
+        check_box(record["bbox"], _size_of_file(dataset, record["image_id"], element), where)
         grouped.setdefault(record["image_id"], []).append(record)
     return {
         image_id: _strongest(
@@ -282,6 +302,10 @@ def read_detections(
         )
         for image_id, found in grouped.items()
     }
+
+
+def _size_of_file(dataset: CocoDataset, image_id: int, element: int) -> tuple[int, int]:
+    return PlaneTransform.from_pose(Pose(element), dataset.size_hw(image_id)).target_hw
 
 
 def _strongest(found: Detections, settings: PromptSettings) -> Detections:

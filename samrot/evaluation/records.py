@@ -12,8 +12,8 @@ from samrot.files import naming, replacing
 
 Record = dict[str, Any]
 _MERGED = "records.jsonl"
-# Of process 1 and on; the last two are what samrot 0.1.0 wrote.
-_NAMES = re.compile(r"records\.jsonl|records_\d+\.jsonl|photos\.jsonl|photos_\d+\.jsonl")
+_NAMES = re.compile(r"records\.jsonl|records_\d+\.jsonl")  # the latter of process 1 and on
+_OLD_NAMES = re.compile(r"photos\.jsonl|photos_\d+\.jsonl")  # what samrot 0.1.0 wrote
 
 
 class RecordStore:
@@ -22,10 +22,14 @@ class RecordStore:
     Args:
         folder: of the run.
         image_ids: photos whose records count.
+        of_old_version: the run was begun by samrot 0.1.0; its records are read too.
     """
 
-    def __init__(self, folder: Path, image_ids: Collection[int]) -> None:
+    def __init__(
+        self, folder: Path, image_ids: Collection[int], *, of_old_version: bool = False
+    ) -> None:
         self.folder = folder
+        self.patterns = (_NAMES, _OLD_NAMES) if of_old_version else (_NAMES,)
         self.image_ids = set(image_ids)
 
     def done(self) -> set[int]:
@@ -56,7 +60,11 @@ class RecordStore:
                 yield json.loads(line)
 
     def _files(self) -> list[Path]:
-        return sorted(p for p in self.folder.iterdir() if _NAMES.fullmatch(p.name))
+        return sorted(
+            path
+            for path in self.folder.iterdir()
+            if any(pattern.fullmatch(path.name) for pattern in self.patterns)
+        )
 
     def _places(self) -> dict[int, tuple[Path, int]]:
         """Image id -> file, and where in it the record starts; a torn last line is none."""

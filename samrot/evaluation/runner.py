@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -16,8 +16,12 @@ from samrot.evaluation.settings import EvaluateSettings
 from samrot.evaluation.summary import summarise
 from samrot.evaluation.table import summary_table
 from samrot.evaluation.tasks import TASKS
+from samrot.evaluation.tasks.segmentation import SegmentationTask
 from samrot.runtime.processes import launch
 from samrot.runtime.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 _SUMMARY = "summary.json"
 
@@ -39,36 +43,67 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     if RunFolder.is_one(settings.out):
         run = RunFolder.open(settings.out, settings)
         if (run.path / _SUMMARY).is_file():
+            run.check_inputs(_input_files(settings), finished=True)
             return _read_summary(run)
     fabric = launch(settings.device, settings.devices, settings.nodes)
     task = TASKS[settings.task](settings, dataset, str(fabric.device))
     with fabric.rank_zero_first():
         run = RunFolder.open(settings.out, settings)
-    if not (run.path / _SUMMARY).is_file():
-        store = RecordStore(run.path, image_ids)
-        done = store.done()
-        fabric.barrier()  # before any process writes, so that all agree on what is left
-        remaining_ids = [image_id for image_id in image_ids if image_id not in done]
-        share = remaining_ids[fabric.global_rank :: fabric.world_size]
-        appender = store.appender(fabric.global_rank)
-        progress = tqdm(
-            desc="evaluate", unit="image", initial=len(done),
-            total=len(done) + len(share), disable=not fabric.is_global_zero,
-        )  # fmt: skip
-        with progress:
-
-            def write(record: Record) -> None:
-                appender.append(record)
-                progress.update()
-
-            task.run(share, write)
-        description = task.source.description
-        del task  # scoring needs the memory
-        fabric.barrier()
+    with run.held(by_this_process=fabric.is_global_zero):
         if fabric.is_global_zero:
-            _finish(run, store, dataset, image_ids, description, settings)
-        fabric.barrier()
+            run.check_inputs(_input_files(settings))
+        if not (run.path / _SUMMARY).is_file():
+            _run(fabric, run, task, dataset, image_ids, settings)
     return _read_summary(run)
+
+
+def _run(
+    fabric: Fabric,
+    run: RunFolder,
+    task: SegmentationTask,
+    dataset: CocoDataset,
+    image_ids: list[int],
+    settings: EvaluateSettings,
+) -> None:
+    """The photos that remain, and then the summary."""
+    store = RecordStore(run.path, image_ids, of_old_version=run.is_of_old_version)
+    done = store.done()
+    fabric.barrier()  # before any process writes, so that all agree on what is left
+    remaining_ids = [image_id for image_id in image_ids if image_id not in done]
+    share = remaining_ids[fabric.global_rank :: fabric.world_size]
+    appender = store.appender(fabric.global_rank)
+    progress = tqdm(
+        desc="evaluate", unit="image", initial=len(done),
+        total=len(done) + len(share), disable=not fabric.is_global_zero,
+    )  # fmt: skip
+    with progress:
+
+        def write(record: Record) -> None:
+            appender.append(record)
+            progress.update()
+
+        task.run(share, write)
+    description = task.source.description
+    task.close()  # scoring needs the memory
+    fabric.barrier()
+    if fabric.is_global_zero:
+        _finish(run, store, dataset, image_ids, description, settings)
+    fabric.barrier()
+
+
+def _input_files(settings: EvaluateSettings) -> dict[str, str | None]:
+    """The files whose content is part of what is run."""
+    file = settings.prompts.file
+    of_views = file if isinstance(file, dict) else {None: file}
+    return {
+        "data.annotations": settings.data.annotations,
+        "segmenter.checkpoint": settings.segmenter.checkpoint,
+        "canonicalizer.name": settings.canonicalizer.name,
+        **{
+            "prompts.file" + ("" if angle is None else f".{angle}"): path
+            for angle, path in of_views.items()
+        },
+    }
 
 
 def _check_photos(dataset: CocoDataset, image_ids: list[int]) -> None:

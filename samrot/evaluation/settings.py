@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from samrot.canonicalizers import CanonicalizerChoice
 from samrot.data.coco import DataSettings
-from samrot.errors import InputError, check_choice
+from samrot.errors import InputError, check_choice, check_range
 from samrot.evaluation.methods import METHODS
 from samrot.evaluation.prompts import PromptSettings
 from samrot.evaluation.views import ANGLES, OrbitView, check_views, find_views
@@ -87,10 +87,10 @@ class EvaluateSettings:
                     f"segmenter.name is {DETECTOR}, which takes no other segmenter setting and no "
                     "score; leave them out"
                 )
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"limit is {self.limit}; expected a positive number of photos")
-        if self.images_per_batch < 1:
-            raise InputError(f"images_per_batch is {self.images_per_batch}; expected at least 1")
+        if self.limit is not None:
+            check_range("limit", self.limit, 1)
+        for name in ("images_per_batch", "devices", "nodes"):
+            check_range(name, getattr(self, name), 1)
 
     def views(self) -> list[OrbitView]:
         """The views of every photo, upright first where it is among them."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from samrot.errors import InputError, check_choice
@@ -204,6 +205,11 @@ class Pipeline:
                 multimask_output=multimask_output,
                 return_logits=return_logits or frame.asks_logits,
             )
+            if not bool(torch.isfinite(found.scores).all()):
+                raise InputError(
+                    f"{self.segmenter.name} gave a score that is not finite; its weights, or what "
+                    "it was fed, are damaged: load them again"
+                )
             moved = frame.user_segmentation(found, return_logits=return_logits)
             parts = (moved.masks, moved.scores, moved.low_res_logits)
             if not whole:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from samrot.errors import InputError
+from samrot.runtime.locks import die_with_parent
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -41,4 +43,6 @@ def launch(device: str, devices: int = 1, nodes: int = 1) -> Fabric:
             f"({error}); samrot doctor lists it"
         ) from error
     fabric.launch()
+    if fabric.global_rank and not os.environ.get("TORCHELASTIC_RUN_ID"):
+        die_with_parent()  # torchrun sees to that itself
     return fabric

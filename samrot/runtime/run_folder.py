@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import platform
 import subprocess
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,9 +20,18 @@ import yaml
 
 from samrot.errors import InputError
 from samrot.files import replacing, save_torch
+from samrot.runtime.locks import LOCK_FILE, alone_in
 
 _CONFIG = "config.yaml"
+_INPUTS = "inputs.json"
 _STATE = "state.pt"
+# Files that a run may have written, whole or not, before its config says that it is one.
+_OWN_BEFORE_CONFIG = (
+    LOCK_FILE,
+    "environment.json",
+    "environment.json.partial",
+    f"{_CONFIG}.partial",
+)
 _PACKAGES = ("samrot", "torch", "torchvision", "numpy", "opencv-python-headless", "pycocotools")
 
 
@@ -33,6 +45,11 @@ class RunFolder:
     def is_one(path: str | Path) -> bool:
         """Whether a run was begun in that folder."""
         return (Path(path) / _CONFIG).is_file()
+
+    @property
+    def is_of_old_version(self) -> bool:
+        """Whether samrot 0.1.0 began the evaluation: it knew of one task only."""
+        return "task" not in yaml.safe_load((self.path / _CONFIG).read_text())
 
     @classmethod
     def open(cls, path: str | Path, settings: Any) -> RunFolder:
@@ -57,7 +74,7 @@ class RunFolder:
                     f"out {run.path} holds a run with other settings ({', '.join(changed)}); "
                     "choose another folder, or the same settings to continue it"
                 )
-        elif run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+        elif run.path.exists() and (not run.path.is_dir() or _content(run.path)):
             raise InputError(
                 f"out {run.path} exists and holds no samrot run; choose a new or empty folder"
             )
@@ -66,6 +83,46 @@ class RunFolder:
             run.write_json("environment.json", describe_environment())
             run.write_text(_CONFIG, yaml.safe_dump(config))
         return run
+
+    def held(self, *, by_this_process: bool = True) -> AbstractContextManager[None]:
+        """Keep other runs out for the time of a block.
+
+        Args:
+            by_this_process: False in all but one of the processes of a run.
+
+        Raises:
+            InputError: if another run is in the folder.
+        """
+        return alone_in(self.path) if by_this_process else nullcontext()
+
+    def check_inputs(
+        self, files: Mapping[str, str | Path | None], *, finished: bool = False
+    ) -> None:
+        """Refuse to go on with input files that are not what the run began with.
+
+        Args:
+            files: setting -> file; folders, names and None are passed over. What the run has not
+                seen yet is noted in ``inputs.json``, as SHA-256.
+            finished: the run is over, and nothing is noted.
+
+        Raises:
+            InputError: naming the file that changed.
+        """
+        path = self.path / _INPUTS
+        known: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+        found = {
+            setting: _sha256(Path(file))
+            for setting, file in files.items()
+            if file is not None and Path(file).is_file()
+        }
+        for setting, digest in found.items():
+            if known.get(setting, digest) != digest:
+                raise InputError(
+                    f"{setting} {files[setting]} is not the file that the run in {self.path} began "
+                    "with; choose another out, or restore the file"
+                )
+        if found.keys() - known.keys() and not finished:
+            self.write_json(_INPUTS, {**known, **found})
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file atomically."""
@@ -123,6 +180,19 @@ def describe_environment() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "packages": packages,
     }
+
+
+def _content(folder: Path) -> list[Path]:
+    """What is in a folder, but for what was left by a start that was interrupted."""
+    return [path for path in folder.iterdir() if path.name not in _OWN_BEFORE_CONFIG]
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _git_revision() -> str | None:

@@ -20,7 +20,7 @@ class Detections:
         masks: (N, H, W) bool, from a detector that segments too; None from one that does not.
 
     Raises:
-        InputError: if the lengths or shapes disagree, or a box is not finite.
+        InputError: if the lengths or shapes disagree, or a box is not finite, or inverted.
     """
 
     boxes_xyxy: np.ndarray
@@ -43,6 +43,12 @@ class Detections:
             )
         if not np.isfinite(boxes_xyxy).all() or not np.isfinite(scores).all():
             raise InputError("boxes_xyxy or scores holds NaN or infinity; expected finite numbers")
+        inverted = (boxes_xyxy[:, 2:] < boxes_xyxy[:, :2]).any(axis=1)
+        if inverted.any():
+            raise InputError(
+                f"box {boxes_xyxy[inverted][0].tolist()} is inverted; expected x0 <= x1 and "
+                "y0 <= y1"
+            )
         if self.masks is not None:
             masks = np.asarray(self.masks)
             if masks.dtype != bool:

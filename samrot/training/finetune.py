@@ -9,7 +9,7 @@ import torch
 from segment_anything.modeling import Sam
 
 from samrot.data.coco import CocoDataset
-from samrot.errors import InputError, check_choice
+from samrot.errors import InputError, check_choice, check_range
 from samrot.runtime.run_folder import RunFolder
 from samrot.segmenters import SamSegmenter, SegmenterWeights, load_segmenter, save_sam
 from samrot.segmenters.lora import add_lora
@@ -63,8 +63,7 @@ class TrainedSegmenterSettings(SegmenterWeights):
 
     def __post_init__(self) -> None:
         check_choice("segmenter.trained", self.trained, TRAINED)
-        if self.lora_rank < 1:
-            raise InputError(f"segmenter.lora_rank is {self.lora_rank}; expected at least 1")
+        check_range("segmenter.lora_rank", self.lora_rank, 1)
         if self.from_scratch and (self.name != "sam_mini" or self.checkpoint is not None):
             raise InputError(
                 "segmenter.from_scratch is for sam_mini without a checkpoint; leave it out to "
@@ -106,6 +105,10 @@ class FinetuneSettings(FitSettings):
     cache_embeddings: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("val_limit", self.val_limit, 1)
+        check_range("refine", self.refine, 0, 1)
+        check_range("candidates", self.candidates, 0, 1)
         if self.segmenter.trained == "none":
             raise InputError("segmenter.trained is 'none'; expected all, decoder or lora")
         if self.cache_embeddings and (
@@ -147,7 +150,8 @@ def finetune(settings: FinetuneSettings) -> Path:
         weights=settings.loss,
         cache=run.path / "embeddings" if settings.cache_embeddings else None,
     )
-    return fit(fabric, settings, run, objective)
+    with run.held(by_this_process=fabric.is_global_zero):
+        return fit(fabric, settings, run, objective)
 
 
 def sam_file_name(name: str) -> str:

@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from samrot.errors import InputError
+from samrot.errors import InputError, check_range
 from samrot.runtime.processes import launch
 from samrot.runtime.run_folder import RunFolder
 
@@ -54,6 +54,14 @@ class OptimSettings:
     warmup_steps: int = 200
     ema_decay: float = 0.998
     bfloat16: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulate"):
+            check_range(f"optim.{name}", getattr(self, name), 1)
+        check_range("optim.warmup_steps", self.warmup_steps, 0)
+        check_range("optim.learning_rate", self.learning_rate, 0)
+        check_range("optim.weight_decay", self.weight_decay, 0)
+        check_range("optim.ema_decay", self.ema_decay, 0, 1)
 
     def learning_rate_at(self, step: int) -> float:
         """Linear warm-up, then cosine decay to 0."""
@@ -168,6 +176,12 @@ class FitSettings:
     tensorboard: bool = False
     seed: int = 0
     val_every: int = 500
+
+    def __post_init__(self) -> None:
+        for name in ("devices", "nodes", "val_every"):
+            check_range(name, getattr(self, name), 1)
+        check_range("workers", self.workers, 0, 1024)
+        check_range("seed", self.seed, 0, 2**32 - 1)
 
 
 def build_fabric(settings: FitSettings) -> Fabric:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from samrot.canonicalizers.thumbnail import FILL, Thumbnail
 from samrot.data.images import read_image
+from samrot.errors import InputError, check_range
 
 TILT_SURROUNDS = ("filled", "reflected", "cut")
 
@@ -42,6 +43,20 @@ class PoseAugmentation:
     colour: float = 0.3
     degrade: float = 0.2
     erase: float = 0.25
+
+    def __post_init__(self) -> None:
+        check_area("augmentation.crop_area", self.crop_area)
+        check_range("augmentation.tilt_deg", self.tilt_deg, 0, 45)
+        for name in ("tilt_share", "mirror", "colour", "degrade", "erase"):
+            check_range(f"augmentation.{name}", getattr(self, name), 0, 1)
+
+
+def check_area(name: str, area: tuple[float, float]) -> None:
+    """Refuse shares of an area that are not in order, or not above 0 and at most 1."""
+    for share in area:
+        check_range(name, share, 1e-4, 1)
+    if area[0] > area[1]:
+        raise InputError(f"{name} is {tuple(area)}; expected the smaller share first")
 
 
 def build_augmentation(thumbnail: Thumbnail, settings: PoseAugmentation) -> Any:

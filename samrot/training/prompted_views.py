@@ -15,7 +15,7 @@ from tqdm import tqdm
 from samrot.data.coco import CocoDataset
 from samrot.data.images import read_image
 from samrot.data.scenes import draw_scene
-from samrot.errors import InputError
+from samrot.errors import InputError, check_range
 from samrot.geometry.exact import move_image, move_masks
 from samrot.training.pose_photos import epoch_order
 
@@ -53,8 +53,17 @@ class ViewSettings:
     distinct: int | None = None
 
     def __post_init__(self) -> None:
-        if self.distinct is not None and self.distinct < 1:
-            raise InputError(f"views.distinct is {self.distinct}; expected at least 1, or none")
+        for name in ("colour", "scene_share", "paste", "point_share", "box_jitter"):
+            check_range(f"views.{name}", getattr(self, name), 0, 1)
+        for zoom in self.scale:
+            check_range("views.scale", zoom, 0.01, 100)
+        if self.scale[0] > self.scale[1]:
+            raise InputError(f"views.scale is {tuple(self.scale)}; expected the smaller zoom first")
+        check_range("views.full_size", self.full_size, 8, 1e5)
+        check_range("views.boxes_per_view", self.boxes_per_view, 1)
+        check_range("views.min_area", self.min_area, 1)
+        if self.distinct is not None:
+            check_range("views.distinct", self.distinct, 1)
 
 
 class PromptedView(NamedTuple):

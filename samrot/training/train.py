@@ -20,7 +20,7 @@ from samrot.canonicalizers import (
 from samrot.data.coco import CocoDataset
 from samrot.data.photos import PhotoSettings, find_photos
 from samrot.data.pose_labels import estimate_prior
-from samrot.errors import InputError
+from samrot.errors import InputError, check_range
 from samrot.geometry.groups import C4, find_group
 from samrot.runtime.run_folder import RunFolder
 from samrot.segmenters import save_sam
@@ -116,13 +116,15 @@ class TrainSettings(FitSettings):
     cache: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, weight in (
             ("beta", self.beta),
             ("contrastive", self.contrastive),
             ("task.weight", self.task.weight),
         ):
-            if not 0 <= weight < float("inf"):
-                raise InputError(f"{name} is {weight}; expected a number of at least 0")
+            check_range(name, weight, 0)
+        check_range("val_limit", self.val_limit, 1)
+        check_range("cutmix", self.cutmix, 0, 1)
         group = find_group(self.canonicalizer.group)
         if self.prior is None:
             self.prior = [1.0] + [0.0] * (group.order - 1)
@@ -136,8 +138,8 @@ class TrainSettings(FitSettings):
                 f"canonicalizer.base is {self.canonicalizer.base!r} and init {self.init!r}; the "
                 "base is what is started from: leave init out"
             )
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"limit is {self.limit}; expected a positive number of photos")
+        if self.limit is not None:
+            check_range("limit", self.limit, 1)
         if self.limit is not None and self.task.weight:
             raise InputError(
                 "limit is set with a task loss, which takes its photos from data.annotations; "
@@ -210,7 +212,8 @@ def train(settings: TrainSettings) -> Path:
         objective = PoseObjective(canonicalizer, photos, save, **common)
     with fabric.rank_zero_first():
         run = RunFolder.open(settings.out, settings)
-    return fit(fabric, settings, run, objective)
+    with run.held(by_this_process=fabric.is_global_zero):
+        return fit(fabric, settings, run, objective)
 
 
 def _through_sam(

@@ -1,4 +1,5 @@
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +97,33 @@ def test_unknown_settings() -> None:
 def test_bad_images(image: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_canonicalizer("c4").pose(image)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.fill_(float("nan")), "holds NaN or infinity; it is damaged"),
+        (lambda t: t.fill_(float("inf")), "holds NaN or infinity; it is damaged"),
+        (lambda t: t.int(), "holds torch.int32, expected torch.float32; it is damaged"),
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused(
+    change: Callable[[torch.Tensor], torch.Tensor], message: str, tmp_path: Path
+) -> None:
+    """A network with them would answer pose 0 to everything."""
+    path = tmp_path / "damaged.safetensors"
+    state, header = weights.load(
+        weights.bundled(BUNDLED["c4"][0]), format_name="samrot-canonicalizer"
+    )
+    state["score.weight"] = change(state["score.weight"])
+    header.pop("format")
+    weights.save(path, state, format_name="samrot-canonicalizer", header=header)
+    with pytest.raises(InputError, match=rf"damaged\.safetensors: score\.weight {message}"):
+        load_canonicalizer(path)
+
+
+def test_a_logit_that_is_not_finite_is_an_error_never_pose_0() -> None:
+    canonicalizer = load_canonicalizer("c4")
+    torch.nn.init.constant_(canonicalizer.network.score.bias, float("nan"))
+    with pytest.raises(InputError, match="the canonicalizer's logits are .*nan"):
+        canonicalizer.pose(random_photo(0, 20, 30))

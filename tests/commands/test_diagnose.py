@@ -97,3 +97,10 @@ def test_command_line(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     out = str(tmp_path / "report")
     assert main(["diagnose", "--data.images", f"[{photos}]", "--out", out]) == 0
     assert "| pose accuracy | 0.9000" in capsys.readouterr().out
+
+
+def test_its_own_pictures_are_no_photos(photos: Path) -> None:
+    out = photos / "report"
+    assert diagnose(settings(photos, out))["photos"] == 10
+    (out / "report.json").unlink()
+    assert diagnose(settings(photos, out))["photos"] == 10

@@ -10,6 +10,7 @@ import pytest
 
 from samrot.data.coco import CocoDataset, find_coco
 from samrot.errors import InputError, MissingFileError
+from samrot.geometry.rle import encode_mask
 from tests.conftest import random_photo, write_coco
 
 
@@ -49,6 +50,10 @@ def broken(change: Any) -> object:
     return change(content) or content
 
 
+def annotation(**changes: object) -> object:
+    return broken(lambda c: c["annotations"][0].update(changes))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -61,12 +66,66 @@ def broken(change: Any) -> object:
         (broken(lambda c: c["annotations"][0].pop("bbox") and None), "entry 2 lacks 'bbox'"),
         (broken(lambda c: c["annotations"][0].update(id=1)), "annotations id 1 occurs twice"),
         (broken(lambda c: c["images"][0].update(file_name="../a.png")), "climbs out of the image"),
+        (broken(lambda c: c["images"][0].update(file_name=7)), "image 7 has the file_name 7"),
+        (broken(lambda c: c["images"][0].update(height=0)), "image 7 has the height 0; expected"),
+        (broken(lambda c: c["images"][0].update(id="7")), "images entry '7' has the id '7'; exp"),
+        (annotation(category_id=3.5), "entry 2 has the category_id 3.5; expected a whole number"),
+        (annotation(category_id="3"), "entry 2 has the category_id '3'; expected a whole number"),
+        (annotation(bbox=[2, 3, float("nan"), 8]), "it holds NaN, which is no number"),
+        (annotation(bbox=[2, 3, float("inf"), 8]), "it holds Infinity, which is no number"),
+        (annotation(bbox=[2, 3, 1e300, 8]), r"annotation 2 has the box \[2, 3, 1e\+300, 8\]"),
+        (annotation(bbox=[2, 3, -10, 8]), "annotation 2 has the box .* whose size is negative"),
+        (annotation(bbox=[52, 3, 10, 8]), "annotation 2 has the box .* beside its image of 20x30"),
+        (annotation(bbox=[2, 3, 10]), "annotation 2 has the box .* four finite numbers"),
+        (annotation(bbox=None), "annotation 2 has the box None; expected x, y, width and height"),
+        (annotation(area="big"), "annotation 2 has area 'big'; expected square pixels"),
+        (annotation(area=-1), "annotation 2 has area -1; expected square pixels"),
+        (annotation(iscrowd=2), "annotation 2 has iscrowd 2; expected 0 or 1"),
+        (annotation(segmentation=[]), "annotation 2 has an empty segmentation; expected poly"),
+        (annotation(segmentation=[[2, 3, 12, 3]]), r"annotation 2 has the polygon \[2, 3, 12, 3\]"),
+        (annotation(segmentation=[[1, 2, 3, 4, 5, 1e9]]), "annotation 2 has the polygon"),
+        (annotation(segmentation=None), "annotation 2 has a segmentation of type NoneType"),
+        (
+            annotation(segmentation={"size": [30, 20], "counts": [600]}),
+            r"annotation 2 has an RLE of size \[30, 20\], but its image is \[20, 30\]",
+        ),
+        (
+            annotation(segmentation={"size": [20, 30], "counts": [0, 100_000_000]}),
+            "annotation 2 has an RLE of 100000000 pixels; expected 600, those of its image",
+        ),
+        (annotation(segmentation={"size": [20, 30], "counts": "zz"}), "an RLE of no pixels"),
+        (annotation(segmentation={"size": [20, 30], "counts": "PPPn0"}), "an RLE of .* pixels"),
         (broken(lambda c: c["images"][0].update(file_name="/a.png")), "climbs out of the image"),
     ],
 )
 def test_bad_annotations(content: object, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         load(tmp_path / "d", content)
+
+
+def test_rles_of_any_length_are_measured(tmp_path: Path) -> None:
+    """Compressed counts are added up without decoding them."""
+    from samrot.data.coco_checks import _rle_length
+
+    random = np.random.default_rng(0)
+    for share in (0.0, 0.001, 0.1, 0.5, 1.0):
+        for shape in ((1, 1), (7, 9), (300, 401)):
+            rle = encode_mask(random.random(shape) < share)
+            assert _rle_length(rle["counts"]) == shape[0] * shape[1]
+
+
+def test_what_tools_leave_out_is_filled_in(tmp_path: Path) -> None:
+    content = small_content()
+    for record in content["annotations"][:2]:
+        del record["iscrowd"], record["area"]
+    with pytest.warns(UserWarning) as caught:
+        dataset = load(tmp_path / "d", content)
+    assert [str(w.message).partition("json: ")[2] for w in caught] == [
+        "2 of 3 annotations have no iscrowd; it is taken to be 0",
+        "2 of 3 annotations have no area; it is taken to be that of the mask",
+    ]
+    assert [a["area"] for a in dataset.annotations_by_image[7]] == [0, 80, 100]
+    assert [a["iscrowd"] for a in dataset.annotations_by_image[7]] == [0, 0, 1]
 
 
 def test_missing_and_mismatched(tmp_path: Path) -> None:
@@ -76,6 +135,7 @@ def test_missing_and_mismatched(tmp_path: Path) -> None:
         CocoDataset.load(tmp_path, tmp_path / "none.json")
     content = small_content()
     content["images"][0]["height"] = 21
+    content["annotations"][2]["segmentation"] = [[0, 0, 5, 0, 5, 20, 0, 20]]
     with pytest.raises(InputError, match=r"is 20x30 .* records 21x30"):
         load(tmp_path / "d", content).read(7)
 

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -85,3 +86,47 @@ def test_masks_go_back_to_the_stored_frame(orientation: int, tmp_path: Path) -> 
     )
     assert np.array_equal(back, stored[..., 0])
     assert back.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [((0.0, 0.5, 1.0), (0, 128, 255)), ((0.0, 128.0, 255.0), (0, 128, 255))],
+)
+def test_floats_are_shares_of_white_or_levels(
+    levels: tuple[float, ...], expected: tuple[int, ...], tmp_path: Path
+) -> None:
+    Image.fromarray(np.array([levels], dtype=np.float32)).save(tmp_path / "float.tif")
+    assert read_image(tmp_path / "float.tif")[0, :, 0].tolist() == list(expected)
+
+
+@pytest.mark.parametrize("levels", [(0.0, np.nan), (-1.0, 0.5), (0.0, 4000.0)])
+def test_floats_of_no_known_unit_are_refused(levels: tuple[float, ...], tmp_path: Path) -> None:
+    Image.fromarray(np.array([levels], dtype=np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(InputError, match=r"float\.tif cannot be decoded \(its pixels reach from"):
+        read_image(tmp_path / "float.tif")
+
+
+def test_linked_folders_are_searched_once(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    Image.fromarray(random_photo(0, 4, 5)).save(tmp_path / "elsewhere" / "1.png")
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "loop").symlink_to(tmp_path / "a")
+    assert list_images(tmp_path / "a") == [tmp_path / "a" / "link" / "1.png"]
+
+
+def test_a_folder_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(random_photo(0, 4, 5)).save(tmp_path / "1.png")
+    (tmp_path / "secret").mkdir()
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("secret"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=r"secret cannot be read \(Permission denied\)"):
+        list_images(tmp_path)

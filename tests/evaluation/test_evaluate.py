@@ -198,7 +198,7 @@ def detections(coloured: tuple[Path, Path], folder: Path, turns: int, *, good: b
         for instance in dataset.instances(image_id):
             box = xywh_to_xyxy([instance["bbox"]])
             turned = exact.move_boxes(box, turns, dataset.size_hw(image_id))[0]
-            x0, y0, x1, y1 = turned if good else turned + 25
+            x0, y0, x1, y1 = turned if good else turned + 12
             records.append(
                 {
                     "image_id": image_id,
@@ -331,6 +331,34 @@ def test_bad_prompt_settings(
         (
             [{"image_id": 77, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}],
             "of image 77, which .* does not list",
+        ),
+        (
+            [{"image_id": 1, "category_id": 9, "bbox": [0, 0, 1, 1], "score": 1}],
+            "entry 0 has category 9, which .* does not list",
+        ),
+        (
+            [{"image_id": 1, "category_id": "1", "bbox": [0, 0, 1, 1], "score": 1}],
+            "entry 0 has category '1', which .* does not list",
+        ),
+        (
+            [{"image_id": [1], "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}],
+            r"entry 0 is of image \[1\], which",
+        ),
+        (
+            [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1], "score": 1}],
+            r"entry 0 has the box \[0, 0, 1\]; expected x, y, width and height",
+        ),
+        (
+            [{"image_id": 1, "category_id": 1, "bbox": [900, 0, 1, 1], "score": 1}],
+            "entry 0 has the box .* which lies beside its image of 60x90",
+        ),
+        (
+            [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, -1], "score": 1}],
+            "entry 0 has the box .* whose size is negative",
+        ),
+        (
+            [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": "high"}],
+            "entry 0 has the score 'high'; expected a finite number",
         ),
     ],
 )

@@ -17,7 +17,8 @@ def test_records_are_merged_in_order_and_each_photo_once(tmp_path: Path) -> None
     (tmp_path / "records_1.jsonl").write_text(line(2) + line(5, value=9))
     (tmp_path / "photos.jsonl").write_text(line(4))
     (tmp_path / "records_old.jsonl").write_text(line(3))  # nobody's
-    store = RecordStore(tmp_path, [1, 2, 3, 4, 5, 7])
+    assert RecordStore(tmp_path, range(9)).done() == {1, 2, 5}
+    store = RecordStore(tmp_path, [1, 2, 3, 4, 5, 7], of_old_version=True)
     assert store.done() == {1, 2, 4, 5}
     store.merge()
     assert list(store) == [

@@ -150,6 +150,13 @@ class SegmentationTask:
         for _ in self.map_stage(partial(self._record, write), segmented):
             pass
 
+    def close(self) -> None:
+        """Let the models go."""
+        self.canonicalizer = None
+        if self.memo is not None:
+            del self.pipeline
+            self.memo = None
+
     def _prepare(self, image_id: int) -> Photo:
         """Read, move to each view, find the frames of the methods, ask for boxes."""
         start = time.perf_counter()
