@@ -25,7 +25,7 @@ class Command:
     """One word of the command line.
 
     Args:
-        meaning: for ``samrot --help``.
+        meaning: line of ``samrot --help``.
         settings: ``module:dataclass`` of its options; None for a command without a config file.
         run: does the work with the filled settings, and prints what it made; an exit code, or
             None for 0.

@@ -22,7 +22,7 @@ def assert_commutes(
     """Fail unless the masks of a moved photo are the moved masks of the photo, to the bit.
 
     Args:
-        predictor: of a segmenter that takes boxes; its canonicalizer must be of that group.
+        predictor: predictor whose segmenter takes boxes, and whose canonicalizer is of that group.
         group: C4 or D4.
         image: (H, W, 3) uint8 RGB; None takes noise with a bright patch, 60 x 84.
         boxes_xyxy: (N, 4), pixels of that image, on the grid of 1/64 px; None takes two boxes.
@@ -39,12 +39,12 @@ def assert_commutes(
     upright = _predict(predictor, image, boxes_xyxy)
     for g in range(group.order):
         moved = PlaneTransform.from_pose(Pose.of_element(group, g), size_hw)
-        found = _predict(predictor, moved.image(image), moved.boxes(boxes_xyxy))
+        of_moved = _predict(predictor, moved.image(image), moved.boxes(boxes_xyxy))
         for name, (expected, move) in {
             "masks": (upright["masks"], moved.masks),
             "scores": (upright["scores"], _stay),
         }.items():
-            difference = np.count_nonzero(move(expected) != found[name])
+            difference = np.count_nonzero(move(expected) != of_moved[name])
             assert difference == 0, (
                 f"{name} do not commute with element {group.names[g]} of {group.name}: "
                 f"{difference} of {expected.size} values differ"

@@ -53,7 +53,7 @@ def official_sam(name: str) -> Path:
     file_name, sha256 = OFFICIAL_SAM[name]
     folder = weights_folder()
     try:
-        found = pooch.retrieve(
+        path = pooch.retrieve(
             _OFFICIAL_URL + file_name, f"sha256:{sha256}", file_name, folder, progressbar=True
         )
     except (OSError, ValueError) as error:
@@ -62,7 +62,7 @@ def official_sam(name: str) -> Path:
             f"checkpoint {folder / file_name} is not there and cannot be downloaded ({reason}); "
             f"put the official {name} file there, or give its path, see weights/README.md"
         ) from error
-    return Path(found)
+    return Path(path)
 
 
 def imagenet_lite(variant: int) -> dict[str, Tensor]:

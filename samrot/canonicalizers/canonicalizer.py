@@ -27,7 +27,7 @@ class Canonicalizer(nn.Module):
     Args:
         network: (B, 3, S, S) normalised thumbnails to (B, |G|) logits.
         thumbnail: what the network is shown of a photo.
-        group: by whose elements the evidence is indexed.
+        group: the group by whose elements the evidence is indexed.
         mirror_average: add the evidence of the mirror image, which is upright when the photo is.
             A mirror turns a rotation into its inverse, so the law of a cyclic group is kept; the
             two hands of D4 would tie.

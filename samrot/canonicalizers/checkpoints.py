@@ -58,9 +58,9 @@ def build_canonicalizer(
     Args:
         architecture: a key of ``CANONICALIZERS``.
         group: C4 or D4; D4 takes an architecture over the orbit.
-        size, frame: of the ``Thumbnail``.
+        size, frame: size and frame of the ``Thumbnail``.
         mirror_average, aspect_log_odds: as in ``Canonicalizer``.
-        options: of the network (``widths``, ``blocks``, ``dropout``, ...).
+        options: options of the network (``widths``, ``blocks``, ``dropout``, ...).
 
     Raises:
         InputError: if the name, the group or an option is unknown, or they do not go together.
@@ -123,7 +123,7 @@ def save_canonicalizer(
 
     Args:
         canonicalizer: what is saved.
-        path: of the file.
+        path: path of the file.
         architecture, options: as in ``build_canonicalizer``.
         base: name of a bundled canonicalizer, whose weights are left out, and read from it again.
     """

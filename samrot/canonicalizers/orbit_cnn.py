@@ -26,7 +26,7 @@ class _Orbit(nn.Module):
 
     Args:
         features: (B, 3, S, S) to (B, channels, s, s).
-        channels: of the features.
+        channels: number of channels of the features.
         dropout: share of channels dropped before the score, in training.
         group: C4 or D4.
     """
@@ -96,7 +96,7 @@ class OrbitLite(_Orbit):
 
     Args:
         variant: 0, 1 or 2.
-        stages: of the seven, how many to keep.
+        stages: how many of the seven to keep.
         frozen_stages: how many of them keep their weights in training, the stem with them.
         dropout: share of channels dropped before the score, in training.
         group: C4 or D4.

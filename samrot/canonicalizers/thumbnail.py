@@ -74,7 +74,7 @@ def area_weights(length: int, side: int, size: int, place: int) -> tuple[np.ndar
         length: pixels of the axis; the interval may be longer, and nothing lies beyond the axis.
         side: length of the interval, pixels.
         size: number of bins.
-        place: of the interval: -1 at the start of the axis, 0 in its middle, 1 at its end.
+        place: where the interval lies: -1 at the start of the axis, 0 in its middle, 1 at its end.
 
     Returns:
         (size, stop - start) float64, and the range of pixels that it weighs. Row i sums to the

@@ -33,7 +33,7 @@ class DiagnoseSettings:
             all of them upright.
         canonicalizer: which canonicalizer.
         worst: number of photos on the contact sheet.
-        limit: of the number of photos.
+        limit: largest number of photos.
         device: cpu, cuda, ...
     """
 

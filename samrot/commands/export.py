@@ -201,8 +201,8 @@ def _difference(path: Path, network: Network) -> float:
         expected = network.module(*inputs.values())
         if isinstance(expected, Tensor):
             expected = (expected,)
-        found = session.run(None, {key: value.numpy() for key, value in inputs.items()})
-        for want, got in zip(expected, found, strict=True):
+        outputs = session.run(None, {key: value.numpy() for key, value in inputs.items()})
+        for want, got in zip(expected, outputs, strict=True):
             scale = max(1e-3, float(want.abs().max()))
             # NaN, which Python's max would pass over, stays.
             worst = float(

@@ -38,7 +38,7 @@ class EverythingSettings:
     """What is kept of a grid of clicks; the thresholds are segment-anything's, made for ViT-H.
 
     Args:
-        points_per_side: of the grid.
+        points_per_side: number of points a side of the grid.
         pred_iou_thresh: least predicted IoU.
         stability_score_thresh: least stability under another cutoff.
         min_mask_region_area: smaller islands and holes are removed, pixels.
@@ -64,10 +64,10 @@ class SegmentSettings:
         images: files, folders (searched with their subfolders) and patterns.
         box: x0 y0 x1 y1 of each object, in every photo, pixels of the photo as it is displayed.
         point: x y of each click on one more object.
-        label: of each click: 1 in the object (all, if left out), 0 outside.
+        label: label of each click: 1 in the object (all, if left out), 0 outside.
         prompts: CSV or JSON file of boxes and points by file name, instead.
         everything: no prompts: segment all that is in the photo, from a grid of clicks.
-        grid: of those clicks.
+        grid: grid of those clicks.
         out: folder; each photo gets one in it: mask_000.png and so on, masks.json, overlay.png.
         segmenter: which segmenter, and how it is asked.
         canonicalizer: which canonicalizer.
@@ -196,7 +196,7 @@ def find_photos(sources: Sequence[str], out: Path) -> dict[str, Path]:
         MissingFileError: if a file, folder or pattern matches nothing.
         InputError: if two photos would get the same name.
     """
-    found: dict[str, Path] = {}
+    photos: dict[str, Path] = {}
     for source in sources:
         if Path(source).is_dir():
             folder, results = Path(source).resolve(), out.resolve()
@@ -215,12 +215,12 @@ def find_photos(sources: Sequence[str], out: Path) -> dict[str, Path]:
         if not named:
             raise MissingFileError(f"images {source} does not exist; expected a file or folder")
         for name, path in named:
-            if found.setdefault(name, path).resolve() != path.resolve():
+            if photos.setdefault(name, path).resolve() != path.resolve():
                 raise InputError(
-                    f"images {found[name]} and {path} would both be written to {name}; name the "
+                    f"images {photos[name]} and {path} would both be written to {name}; name the "
                     "folder above them instead"
                 )
-    return found
+    return photos
 
 
 def _prompts_by_photo(
@@ -244,13 +244,13 @@ def _prompted(
 ) -> list[SegmentedObject]:
     if not prompts:
         raise InputError("no prompt points at anything in it; add it to the prompts file")
-    found = []
+    objects = []
     for prompt in prompts:
         check_prompts(prompt, predictor.original_size)
         best = predictor.best_masks(prompt, multimask=settings.multimask, refine=settings.refine)
         mask, score = best.masks[0, 0].cpu().numpy(), float(best.scores[0, 0])
-        found.append(SegmentedObject(mask, score, prompt))
-    return found
+        objects.append(SegmentedObject(mask, score, prompt))
+    return objects
 
 
 def _forget(folder: Path) -> None:
@@ -269,30 +269,30 @@ def _write(
     """Masks, a picture, and the JSON, last: where it is, all is there.
 
     Args:
-        folder: of the photo's results.
-        image, objects: as displayed.
+        folder: folder of the photo's results.
+        image, objects: photo and objects as displayed.
         about: the photo, in the JSON.
         frame: how the photo of the masks is moved from the displayed one.
     """
     transform = PlaneTransform.from_pose(frame, (image.shape[0], image.shape[1]))
     folder.mkdir(parents=True, exist_ok=True)
     records = []
-    for number, found in enumerate(objects):
-        mask = transform.masks(found.mask)
+    for number, item in enumerate(objects):
+        mask = transform.masks(item.mask)
         rle = encode_mask(mask)
         file_name = f"mask_{number:03d}.png"
         Image.fromarray(mask.astype(np.uint8) * 255).save(folder / file_name)
         records.append(
             {
                 "file": file_name,
-                "score": found.score,
+                "score": item.score,
                 "area": int(mask.sum()),
                 "bbox": coco_mask.toBbox(rle).tolist(),
                 "segmentation": rle,
-                "prompt": None if found.prompt is None else describe_prompt(found.prompt),
+                "prompt": None if item.prompt is None else describe_prompt(item.prompt),
             }
         )
-    masks = np.array([found.mask for found in objects]).reshape(-1, *image.shape[:2])
+    masks = np.array([item.mask for item in objects]).reshape(-1, *image.shape[:2])
     Image.fromarray(draw_masks(image, masks)).save(folder / "overlay.png")
     with replacing(folder / "masks.json") as partial:
         partial.write_text(json.dumps({**about, "objects": records}, allow_nan=False))

@@ -197,7 +197,7 @@ def find_coco(folder: Path) -> tuple[Path, Path]:
         InputError: if there is none, or more than one.
     """
     candidates = sorted({*folder.rglob("*.json"), *folder.parent.glob("annotations/*.json")})
-    found = []
+    datasets = []
     for path in candidates:
         for images in (folder, folder / "images", folder / path.stem.removeprefix("instances_")):
             try:
@@ -205,12 +205,12 @@ def find_coco(folder: Path) -> tuple[Path, Path]:
             except InputError:
                 continue
             if all(dataset.image_path(image_id).is_file() for image_id in dataset.image_ids):
-                found.append((images, path))
+                datasets.append((images, path))
                 break
-    if len(found) != 1:
-        shown = ", ".join(str(path) for _, path in found) or "none"
+    if len(datasets) != 1:
+        shown = ", ".join(str(path) for _, path in datasets) or "none"
         raise InputError(
             f"data {folder} should hold one COCO dataset (a .json and its photos); found: {shown}; "
             "use samrot evaluate with --data.images and --data.annotations"
         )
-    return found[0]
+    return datasets[0]

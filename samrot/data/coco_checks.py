@@ -70,8 +70,8 @@ def check_box(bbox: Any, size_hw: tuple[int, int], where: str) -> None:
     Boxes may reach over the edges, and may be empty, as detectors and annotations have them.
 
     Args:
-        bbox: of an annotation or a detection.
-        size_hw: of the image.
+        bbox: box of an annotation or a detection.
+        size_hw: (height, width) of the image.
         where: names the entry.
 
     Raises:

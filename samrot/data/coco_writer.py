@@ -70,7 +70,7 @@ def write_moved(dataset: CocoDataset, folder: str | Path, element: int) -> None:
     Args:
         dataset: upright.
         folder: new; it appears whole or not at all.
-        element: of D4.
+        element: element of D4.
     """
     content = copy.deepcopy(dataset.content)
     names = {image["id"]: _png_name(image["file_name"]) for image in content["images"]}

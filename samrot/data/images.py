@@ -23,7 +23,7 @@ def read_image(path: str | Path, *, apply_exif: bool | None = True) -> np.ndarra
     Grey is repeated, alpha is dropped, 16 bits and floats are scaled to 8 bits.
 
     Args:
-        path: of an image file.
+        path: path of an image file.
         apply_exif: turn the photo as its EXIF orientation says (how viewers show it). COCO
             annotations are in the stored frame, so datasets read with False, and a photo that has
             an orientation then draws a warning; None reads the stored frame and says nothing.

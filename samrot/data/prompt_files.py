@@ -30,7 +30,7 @@ def object_prompt(
     Args:
         box: XYXY, or None.
         points: (x, y) each.
-        labels: of the points, 1 in the object, 0 outside.
+        labels: labels of the points, 1 in the object, 0 outside.
 
     Raises:
         InputError: if nothing points at it, or the numbers do not fit together.
@@ -80,11 +80,11 @@ def prompts_from_numbers(
             f"box has {len(boxes)} and point {len(points)} numbers; expected x0 y0 x1 y1 for each "
             "box and x y for each point"
         )
-    found = [object_prompt(boxes[i : i + BOX_NUMBERS]) for i in range(0, len(boxes), BOX_NUMBERS)]
+    prompts = [object_prompt(boxes[i : i + BOX_NUMBERS]) for i in range(0, len(boxes), BOX_NUMBERS)]
     if points or labels:
         pairs = [points[i : i + 2] for i in range(0, len(points), 2)]
-        found.append(object_prompt(None, pairs, labels or [1] * len(pairs)))
-    return found
+        prompts.append(object_prompt(None, pairs, labels or [1] * len(pairs)))
+    return prompts
 
 
 def read_prompts(path: str | Path) -> dict[str, list[Prompts]]:
@@ -140,14 +140,14 @@ def _read_csv(path: Path) -> dict[str, list[Prompts]]:
                     raise ValueError("a label without x and y")
             except ValueError as error:
                 raise InputError(f"prompts {path}, line {number}: {error}") from error
-    found: dict[str, list[Prompts]] = {}
+    prompts: dict[str, list[Prompts]] = {}
     for (image, name), parts in objects.items():
         if len(parts["box"]) > 1:
             raise InputError(f"prompts {path}: object {name} of {image} has two boxes; give one")
         box = parts["box"][0] if parts["box"] else None
         prompt = _prompt(box, parts["points"], parts["labels"], f"prompts {path}, {image}, {name}")
-        found.setdefault(image, []).append(prompt)
-    return found
+        prompts.setdefault(image, []).append(prompt)
+    return prompts
 
 
 def _numbers(row: Mapping[str, str | None], columns: Sequence[str]) -> list[float] | None:
@@ -167,16 +167,16 @@ def _read_json(path: Path) -> dict[str, list[Prompts]]:
             f"prompts {path} holds a {type(content).__name__}; expected an object that maps file "
             "names to lists of objects with box, points, labels"
         )
-    found: dict[str, list[Prompts]] = {}
+    prompts: dict[str, list[Prompts]] = {}
     for image, listed in content.items():
-        found[image] = []
+        prompts[image] = []
         for number, entry in enumerate(listed):
             where = f"prompts {path}, {image}, object {number}"
             if not isinstance(entry, dict) or set(entry) - set(JSON_KEYS):
                 raise InputError(f"{where} is {entry}; expected some of {', '.join(JSON_KEYS)}")
             prompt = _prompt(entry.get("box"), entry.get("points"), entry.get("labels"), where)
-            found[image].append(prompt)
-    return found
+            prompts[image].append(prompt)
+    return prompts
 
 
 def _floats(numbers: Any) -> tuple[float, ...]:

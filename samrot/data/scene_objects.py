@@ -216,9 +216,9 @@ class Category:
     """What stands in scenes.
 
     Args:
-        name: of the category.
+        name: name of the category.
         draw: makes the parts of one object.
-        height: in units of a person's height, smallest and largest.
+        height: height in units of a person's height, smallest and largest.
         aspect: width / height, smallest and largest.
         weight: how common it is.
     """

@@ -19,8 +19,8 @@ class Method:
     """One way to treat a photo that may be turned.
 
     Args:
-        meaning: for help texts.
-        pose_source: of a view.
+        meaning: line of help texts.
+        pose_source: source of poses of a view.
         estimates: a canonicalizer is needed, and its poses are scored.
         undoes_pose: False for the plain model, which knows of no poses.
     """

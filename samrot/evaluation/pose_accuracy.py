@@ -31,7 +31,7 @@ class PoseAccuracy:
 
     Args:
         canonicalizer: what is measured.
-        apply_exif: as in ``read_image``.
+        apply_exif: whether EXIF applies, as in ``read_image``.
     """
 
     def __init__(self, canonicalizer: Canonicalizer, *, apply_exif: bool | None) -> None:
@@ -79,7 +79,7 @@ class PoseAccuracy:
         """The numbers, as JSON; what is undefined is None.
 
         Args:
-            name: of the canonicalizer.
+            name: name of the canonicalizer.
             prior: (|G|,) probability of each pose in the segmenter's training photos.
         """
         group, curve, accuracy = self.group, self.reliability(), float(np.mean(self.correct))

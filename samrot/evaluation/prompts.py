@@ -86,11 +86,16 @@ class ViewPrompts:
 
     @classmethod
     def of_detections(
-        cls, kind: PromptKind, found: Detections, instance_ids: np.ndarray | None = None
+        cls, kind: PromptKind, detections: Detections, instance_ids: np.ndarray | None = None
     ) -> ViewPrompts:
         """Detections as prompts."""
         return cls(
-            kind, found.boxes_xyxy, found.category_ids, found.scores, instance_ids, found.masks
+            kind,
+            detections.boxes_xyxy,
+            detections.category_ids,
+            detections.scores,
+            instance_ids,
+            detections.masks,
         )
 
     def __len__(self) -> int:
@@ -109,7 +114,7 @@ class PromptSource(Protocol):
         """The prompts of one view, in its frame.
 
         Args:
-            image_id: of the photo.
+            image_id: id of the photo.
             image: (H, W, 3) uint8, the view.
             view: how the upright photo was moved.
             frame: how the method takes the view to lie; a detector sees the canonical image.
@@ -155,10 +160,10 @@ class UprightDetections:
         self, image_id: int, image: np.ndarray, view: OrbitView, frame: CanonicalFrame
     ) -> ViewPrompts:
         """See ``PromptSource``."""
-        found = self.detections.get(image_id, Detections.none())
+        detections = self.detections.get(image_id, Detections.none())
         transform = view.transform(self.dataset.size_hw(image_id))
-        moved = replace(found, boxes_xyxy=transform.boxes(found.boxes_xyxy))
-        return ViewPrompts.of_detections(self.kind, moved, np.arange(len(found)))
+        moved = replace(detections, boxes_xyxy=transform.boxes(detections.boxes_xyxy))
+        return ViewPrompts.of_detections(self.kind, moved, np.arange(len(detections)))
 
 
 class ViewDetections:
@@ -183,11 +188,11 @@ class ViewDetections:
                 f"the method sees of image {image_id}; use the detections on the upright photos, "
                 "or a live detector"
             )
-        found = self.by_element[element].get(image_id, Detections.none())
+        detections = self.by_element[element].get(image_id, Detections.none())
         size_hw = self.dataset.size_hw(image_id)
         of_file = PlaneTransform.from_pose(Pose(element), size_hw)
         transform = of_file.inverse().then(view.transform(size_hw))
-        moved = replace(found, boxes_xyxy=transform.boxes(found.boxes_xyxy))
+        moved = replace(detections, boxes_xyxy=transform.boxes(detections.boxes_xyxy))
         return ViewPrompts.of_detections(self.kind, moved)
 
 
@@ -205,8 +210,8 @@ class LiveDetector:
         self, image_id: int, image: np.ndarray, view: OrbitView, frame: CanonicalFrame
     ) -> ViewPrompts:
         """See ``PromptSource``."""
-        found = frame.user_detections(self.detector(frame.canonical_image(image)))
-        return ViewPrompts.of_detections(self.kind, _strongest(found, self.settings))
+        detections = frame.user_detections(self.detector(frame.canonical_image(image)))
+        return ViewPrompts.of_detections(self.kind, _strongest(detections, self.settings))
 
 
 def build_prompt_source(
@@ -258,10 +263,10 @@ def read_detections(
     """A COCO-results JSON as image id -> detections, most confident first.
 
     Args:
-        path: of the file.
-        dataset: of the images.
+        path: path of the file.
+        dataset: dataset of the images.
         settings: ``min_score`` and ``max_per_image`` count.
-        element: of D4, by which the images were moved that the file was made on.
+        element: element of D4 that moved the images that the file was made on.
 
     Raises:
         InputError: naming the entry, if it is no COCO result, or names an image or a category that
@@ -294,13 +299,13 @@ def read_detections(
     return {
         image_id: _strongest(
             Detections(
-                xywh_to_xyxy([record["bbox"] for record in found]),
-                np.array([record["score"] for record in found]),
-                np.array([record["category_id"] for record in found]),
+                xywh_to_xyxy([record["bbox"] for record in of_image]),
+                np.array([record["score"] for record in of_image]),
+                np.array([record["category_id"] for record in of_image]),
             ),
             settings,
         )
-        for image_id, found in grouped.items()
+        for image_id, of_image in grouped.items()
     }
 
 
@@ -308,6 +313,8 @@ def _size_of_file(dataset: CocoDataset, image_id: int, element: int) -> tuple[in
     return PlaneTransform.from_pose(Pose(element), dataset.size_hw(image_id)).target_hw
 
 
-def _strongest(found: Detections, settings: PromptSettings) -> Detections:
-    order = np.argsort(-found.scores, kind="stable")
-    return found[order[found.scores[order] >= settings.min_score][: settings.max_per_image]]
+def _strongest(detections: Detections, settings: PromptSettings) -> Detections:
+    order = np.argsort(-detections.scores, kind="stable")
+    return detections[
+        order[detections.scores[order] >= settings.min_score][: settings.max_per_image]
+    ]

@@ -20,7 +20,7 @@ class RecordStore:
     """The records in a run folder.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         image_ids: photos whose records count.
         of_old_version: the run was begun by samrot 0.1.0; its records are read too.
     """
@@ -85,7 +85,7 @@ class RecordAppender:
     """One process's file of records.
 
     Args:
-        path: of the file; what a killed run left of its last line is cut off.
+        path: path of the file; what a killed run left of its last line is cut off.
     """
 
     def __init__(self, path: Path) -> None:

@@ -15,9 +15,9 @@ def coco_results(
     """The result of one view as COCO results, in the upright frame.
 
     Args:
-        image_id: of the photo.
-        result: of a record, by one method at one view.
-        dataset: of the photo.
+        image_id: id of the photo.
+        result: result of a record, by one method at one view.
+        dataset: dataset of the photo.
 
     Returns:
         ``segm``, and ``bbox`` where the boxes are not those of the ground truth.

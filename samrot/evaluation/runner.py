@@ -70,11 +70,11 @@ def _run(
     done = store.done()
     fabric.barrier()  # before any process writes, so that all agree on what is left
     remaining_ids = [image_id for image_id in image_ids if image_id not in done]
-    share = remaining_ids[fabric.global_rank :: fabric.world_size]
+    own_ids = remaining_ids[fabric.global_rank :: fabric.world_size]
     appender = store.appender(fabric.global_rank)
     progress = tqdm(
         desc="evaluate", unit="image", initial=len(done),
-        total=len(done) + len(share), disable=not fabric.is_global_zero,
+        total=len(done) + len(own_ids), disable=not fabric.is_global_zero,
     )  # fmt: skip
     with progress:
 
@@ -82,7 +82,7 @@ def _run(
             appender.append(record)
             progress.update()
 
-        task.run(share, write)
+        task.run(own_ids, write)
     description = task.source.description
     task.close()  # scoring needs the memory
     fabric.barrier()

@@ -34,10 +34,10 @@ class EvaluateSettings:
         prompts: boxes to prompt with.
         images_per_batch: canonical images encoded at once; more may be faster on a GPU, and change
             masks by rounding.
-        score: of a mask: detector, segmenter (predicted IoU), product; auto takes the detector's
-            where there is one.
+        score: what a mask is scored by: detector, segmenter (predicted IoU), product; auto takes the
+            detector's where there is one.
         scorer: pycocotools, or faster-coco-eval for the same numbers sooner.
-        limit: of the number of photos, for a quick look.
+        limit: largest number of photos, for a quick look.
         device: cpu, cuda, ...
         devices: processes on this machine that share the photos.
         nodes: machines; with more than one, start samrot by ``torchrun``.

@@ -37,12 +37,12 @@ def summarise(
     """Score a finished run and write its COCO-results files.
 
     Args:
-        records: by image id; read once, and none is kept.
-        dataset: that was run.
-        image_ids: of the photos that were run.
+        records: records by image id; read once, and none is kept.
+        dataset: the dataset that was run.
+        image_ids: ids of the photos that were run.
         prompts: where they came from.
-        settings: of the run.
-        folder: of the run.
+        settings: settings of the run.
+        folder: folder of the run.
 
     Returns:
         The content of ``summary.json``; what is undefined is None.

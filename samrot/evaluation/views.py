@@ -19,8 +19,8 @@ class OrbitView:
     """One view of every photo.
 
     Args:
-        key: in records, tables and file names: the angle, or m and the angle of a mirrored view.
-        pose: by which the upright photo is moved.
+        key: name in records, tables and files: the angle, or m and the angle of a mirrored view.
+        pose: pose that the upright photo is brought to.
     """
 
     key: str

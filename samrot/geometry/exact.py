@@ -41,7 +41,7 @@ def move_image(image: np.ndarray, element: int) -> np.ndarray:
 
     Args:
         image: (H, W) or (H, W, C), any dtype.
-        element: of D4.
+        element: element of D4.
 
     Returns:
         A contiguous array; under the identity it may be ``image`` itself.
@@ -87,8 +87,8 @@ def move_points(points_xy: np.ndarray, element: int, size_hw: tuple[int, int]) -
 
     Args:
         points_xy: (..., 2), pixels, continuous coordinates.
-        element: of D4.
-        size_hw: of the image before.
+        element: element of D4.
+        size_hw: (height, width) of the image before.
 
     Returns:
         (..., 2) float64, a new array.
@@ -112,8 +112,8 @@ def move_pixels(pixels_xy: np.ndarray, element: int, size_hw: tuple[int, int]) -
 
     Args:
         pixels_xy: (..., 2) int.
-        element: of D4.
-        size_hw: of the image before.
+        element: element of D4.
+        size_hw: (height, width) of the image before.
     """
     centres = np.asarray(pixels_xy, dtype=np.float64) + 0.5
     return np.floor(move_points(centres, element, size_hw)).astype(np.int64)
@@ -124,8 +124,8 @@ def move_boxes(boxes_xyxy: np.ndarray, element: int, size_hw: tuple[int, int]) -
 
     Args:
         boxes_xyxy: (..., 4), pixels, continuous edges.
-        element: of D4.
-        size_hw: of the image before.
+        element: element of D4.
+        size_hw: (height, width) of the image before.
 
     Returns:
         (..., 4) float64, a new array.

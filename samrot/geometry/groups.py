@@ -22,7 +22,7 @@ class FiniteGroup:
     """A finite group of symmetries: elements are 0 .. order-1, and 0 is the identity.
 
     Args:
-        name: for configs and messages, as ``C4``.
+        name: name in configs and messages, as ``C4``.
         table: ``table[g][h]`` is the element that acts as h first, then g.
         matrices: (order, d, d) float64, exact integers for C4 and D4.
     """

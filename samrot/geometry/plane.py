@@ -53,7 +53,7 @@ class PlaneTransform:
 
         Args:
             pose: how the photo is turned.
-            size_hw: of the canonical photo.
+            size_hw: (height, width) of the canonical photo.
             canvas: ``same`` keeps the size, ``expand`` makes room for all of the tilted photo.
         """
         middle_hw = _canvas_size(size_hw, pose.tilt_deg, canvas)
@@ -68,7 +68,7 @@ class PlaneTransform:
 
         Args:
             pose: how the photo is turned.
-            size_hw: of the photo.
+            size_hw: (height, width) of the photo.
             canvas: ``same`` keeps the size, ``expand`` makes room for all of the untilted photo.
         """
         undo = D4.inverse(pose.element)

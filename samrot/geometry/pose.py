@@ -20,7 +20,7 @@ class Pose:
     """How a photo is turned: photo = element x R(tilt) x canonical photo.
 
     Args:
-        element: of D4, 0..7: the exact part; of it 0..3 are quarter turns counter-clockwise.
+        element: element of D4, 0..7, the exact part; 0..3 are quarter turns counter-clockwise.
         tilt_deg: counter-clockwise, degrees, before the element acts.
         probabilities: (|G|,) float64 that sum to 1, of a canonicalizer's group; None if given.
         tilt_spread_deg: standard deviation of the tilt, degrees; None where it is not estimated.

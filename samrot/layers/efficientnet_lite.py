@@ -118,7 +118,7 @@ def fold_published_weights(
     Args:
         published: state of ``efficientnet_lite_pytorch.EfficientNet``: convolutions without bias,
             each followed by batch normalisation, in the order in which they are applied.
-        variant: of EfficientNet-Lite.
+        variant: variant of EfficientNet-Lite.
         pixel_mean, pixel_std: (3, 1, 1), with which pixels 0..255 are normalised here.
     """
     head = ("_conv_head", "_bn1", "_fc")

@@ -26,9 +26,9 @@ class MaskRCNNDetector:
         """Boxes and masks in an (H, W, 3) uint8 RGB image."""
         device = next(self.model.parameters()).device
         pixels = torch.from_numpy(image).to(device).permute(2, 0, 1).float() / 255
-        found = self.model([pixels])[0]
+        output = self.model([pixels])[0]
         boxes, scores, labels, masks = (
-            found[key].cpu().numpy() for key in ("boxes", "scores", "labels", "masks")
+            output[key].cpu().numpy() for key in ("boxes", "scores", "labels", "masks")
         )
         return Detections(boxes, scores, labels, masks[:, 0] > MASK_THRESHOLD)
 

@@ -39,12 +39,12 @@ def checked(detector: Detector) -> Detector:
     """A detector whose result is refused if it is anything but ``Detections``."""
 
     def detect(image: np.ndarray) -> Detections:
-        found = detector(image)
-        if not isinstance(found, Detections):
+        detections = detector(image)
+        if not isinstance(detections, Detections):
             raise InputError(
-                f"the detector returned a {type(found).__name__}; expected samrot.Detections("
+                f"the detector returned a {type(detections).__name__}; expected samrot.Detections("
                 "boxes_xyxy, scores, category_ids)"
             )
-        return found
+        return detections
 
     return detect

@@ -93,8 +93,8 @@ def move_record(record: dict[str, Any], transform: PlaneTransform) -> dict[str, 
     """A record of the mask generator in another frame.
 
     Args:
-        record: with ``segmentation`` (mask, COCO RLE or uncompressed RLE), ``bbox``, ``crop_box``
-            and ``point_coords``; all else is kept.
+        record: record with ``segmentation`` (mask, COCO RLE or uncompressed RLE), ``bbox``,
+            ``crop_box`` and ``point_coords``; all else is kept.
         transform: exact, from the record's frame.
     """
     x, y, width, height = record["bbox"]

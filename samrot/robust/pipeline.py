@@ -34,8 +34,8 @@ class CanonicalFrame:
     """How one photo lies in its canonical frame.
 
     Args:
-        pose: of the photo, as its source has it; a tilt may be left as it is.
-        transform: from the user's frame to the canonical one.
+        pose: pose of the photo, as its source has it; a tilt may be left as it is.
+        transform: change of frame from the user's frame to the canonical one.
         snapped: prompts are rounded to 1/64 px, so that those of all elements of an exact orbit
             agree: if and only if a canonicalizer estimated the pose.
     """
@@ -61,27 +61,27 @@ class CanonicalFrame:
             masks = PlaneTransform.to_canonical(Pose(self.pose.element), size_hw).logits(masks)
         return Prompts(boxes, points, prompts.point_labels, masks)
 
-    def user_segmentation(self, found: Segmentation, *, return_logits: bool) -> Segmentation:
+    def user_segmentation(self, segmentation: Segmentation, *, return_logits: bool) -> Segmentation:
         """Masks from the canonical frame; logits where a tilt is undone, as ``asks_logits`` says.
 
         The low-resolution logits stay canonical where a tilt is undone.
         """
-        back, low_res = self.transform.inverse(), found.low_res_logits
-        masks = back.logits(found.masks)
+        back, low_res = self.transform.inverse(), segmentation.low_res_logits
+        masks = back.logits(segmentation.masks)
         if self.asks_logits and not return_logits:
             masks = masks > 0
         if self.transform.is_exact:
             size_hw = (low_res.shape[-2], low_res.shape[-1])
             low_res = PlaneTransform.from_pose(Pose(self.pose.element), size_hw).logits(low_res)
-        return Segmentation(masks, found.scores, low_res)
+        return Segmentation(masks, segmentation.scores, low_res)
 
-    def user_detections(self, found: Detections) -> Detections:
+    def user_detections(self, detections: Detections) -> Detections:
         """Boxes and masks from the canonical frame.
 
         Raises:
             InputError: if the masks are not of the size of the canonical photo.
         """
-        back, masks = self.transform.inverse(), found.masks
+        back, masks = self.transform.inverse(), detections.masks
         if masks is not None:
             if masks.shape[1:] != back.source_hw:
                 raise InputError(
@@ -89,7 +89,9 @@ class CanonicalFrame:
                     "the size of the image that it was given"
                 )
             masks = back.masks(masks)
-        return Detections(back.boxes(found.boxes_xyxy), found.scores, found.category_ids, masks)
+        return Detections(
+            back.boxes(detections.boxes_xyxy), detections.scores, detections.category_ids, masks
+        )
 
     @property
     def asks_logits(self) -> bool:
@@ -111,8 +113,8 @@ def find_frame(
 
     Args:
         image: (H, W, 3) uint8 RGB, what the pose source is shown.
-        source: of the pose.
-        size_hw: of the photo, if it is shown at another size.
+        source: source of the pose.
+        size_hw: (height, width) of the photo, if it is shown at another size.
         tilt: ``quarter`` undoes the exact part alone, ``full`` the tilt too.
     """
     check_choice("tilt", tilt, TILT_POLICIES[:2])
@@ -135,10 +137,10 @@ def walk(
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        source: of the pose.
+        source: source of the pose.
         model: takes the canonical photo.
-        move_back: from the canonical frame, as ``CanonicalFrame.user_detections``.
-        tilt: as in ``find_frame``.
+        move_back: takes results from the canonical frame, as ``CanonicalFrame.user_detections``.
+        tilt: policy as in ``find_frame``.
     """
     frame = find_frame(image, source, tilt=tilt)
     return move_back(frame, model(frame.canonical_image(image)))
@@ -150,7 +152,7 @@ class CanonicalImage:
 
     Args:
         frame: how it lies in the canonical one.
-        encoding: of the canonical photo.
+        encoding: encoding of the canonical photo.
     """
 
     frame: CanonicalFrame
@@ -161,7 +163,7 @@ class Pipeline:
     """A segmenter that takes photos and prompts in the user's frame; without state between calls.
 
     Args:
-        segmenter: from ``samrot.load_segmenter``.
+        segmenter: what ``samrot.load_segmenter`` gives.
         prompts_per_batch: prompts decoded at once, which bounds memory.
     """
 
@@ -196,29 +198,29 @@ class Pipeline:
         """
         frame = image.frame
         canonical = frame.canonical_prompts(prompts)
-        whole: list[Tensor] = []
+        results: list[Tensor] = []
 
         def decode_batch(batch: slice) -> None:
-            found = self.segmenter.decode(
+            segmentation = self.segmenter.decode(
                 image.encoding,
                 canonical[batch],
                 multimask_output=multimask_output,
                 return_logits=return_logits or frame.asks_logits,
             )
-            if not bool(torch.isfinite(found.scores).all()):
+            if not bool(torch.isfinite(segmentation.scores).all()):
                 raise InputError(
                     f"{self.segmenter.name} gave a score that is not finite; its weights, or what "
                     "it was fed, are damaged: load them again"
                 )
-            moved = frame.user_segmentation(found, return_logits=return_logits)
+            moved = frame.user_segmentation(segmentation, return_logits=return_logits)
             parts = (moved.masks, moved.scores, moved.low_res_logits)
-            if not whole:
-                whole.extend(part.new_empty((len(prompts), *part.shape[1:])) for part in parts)
-            for destination, part in zip(whole, parts, strict=True):
+            if not results:
+                results.extend(part.new_empty((len(prompts), *part.shape[1:])) for part in parts)
+            for destination, part in zip(results, parts, strict=True):
                 destination[batch] = part
 
         in_batches(decode_batch, len(prompts), self.prompts_per_batch)
-        return Segmentation(*whole)
+        return Segmentation(*results)
 
     def best_masks(
         self, image: CanonicalImage, prompts: Prompts, *, multimask: bool, refine: int
@@ -226,7 +228,7 @@ class Pipeline:
         """One mask for each prompt, C = 1.
 
         Args:
-            image: from ``encode``.
+            image: what ``encode`` made.
             prompts: B of them, in the user's frame.
             multimask: decode three candidates, and keep the one of the highest score.
             refine: times that the low-resolution logits are fed back as mask input.

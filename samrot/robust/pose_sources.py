@@ -23,7 +23,7 @@ class GivenPose:
     """A pose that is known, or taken for granted.
 
     Args:
-        pose: of every photo; by default upright.
+        pose: pose of every photo; by default upright.
     """
 
     pose: Pose = field(default_factory=Pose)

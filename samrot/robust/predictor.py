@@ -43,7 +43,7 @@ class RobustPredictor:
     (``tilt="full"``), mask inputs and low-resolution logits are canonical too.
 
     Args:
-        segmenter: from ``samrot.load_segmenter``, or a ``segment_anything`` Sam model.
+        segmenter: what ``samrot.load_segmenter`` gives, or a ``segment_anything`` Sam model.
         canonicalizer: a ``Canonicalizer``, a name or path for ``samrot.load_canonicalizer``, or
             None for the plain segmenter through the same code.
         tilt: ``quarter`` undoes quarter turns and mirrors, ``full`` a tilt too, by one warp;
@@ -252,7 +252,7 @@ class RobustPredictor:
 
         Args:
             images: each (H, W, 3) uint8 RGB, of any sizes.
-            boxes: for each image (N, 4), XYXY in pixels; N may differ and may be 0.
+            boxes: boxes of each image, (N, 4), XYXY in pixels; N may differ and may be 0.
             multimask_output: three candidates per box instead of one.
             return_logits: logits instead of binary masks.
             images_per_batch: images encoded at once: more are faster on a GPU, with the same
@@ -294,13 +294,15 @@ class RobustPredictor:
             frames = [self._find_frame(image, None) for image in images[batch]]
             encoded = self.pipeline.encode(images[batch], frames)
             for canonical, prompts in zip(encoded, all_prompts[batch], strict=True):
-                found = self.pipeline.decode(
+                segmentation = self.pipeline.decode(
                     canonical,
                     prompts,
                     multimask_output=multimask_output,
                     return_logits=return_logits,
                 )
-                results.append(_arrays(found.masks, found.scores, found.low_res_logits))
+                results.append(
+                    _arrays(segmentation.masks, segmentation.scores, segmentation.low_res_logits)
+                )
         return results
 
     def predict_prompts(

@@ -56,7 +56,7 @@ class RunFolder:
         """Create the folder, or enter the one of an earlier run with the same settings.
 
         Args:
-            path: of the run folder.
+            path: path of the run folder.
             settings: a dataclass; written as ``config.yaml``. Where it runs (``out``, ``devices``,
                 ``nodes``, ``workers``) does not count.
 
@@ -110,19 +110,19 @@ class RunFolder:
         """
         path = self.path / _INPUTS
         known: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
-        found = {
+        digests = {
             setting: _sha256(Path(file))
             for setting, file in files.items()
             if file is not None and Path(file).is_file()
         }
-        for setting, digest in found.items():
+        for setting, digest in digests.items():
             if known.get(setting, digest) != digest:
                 raise InputError(
                     f"{setting} {files[setting]} is not the file that the run in {self.path} began "
                     "with; choose another out, or restore the file"
                 )
-        if found.keys() - known.keys() and not finished:
-            self.write_json(_INPUTS, {**known, **found})
+        if digests.keys() - known.keys() and not finished:
+            self.write_json(_INPUTS, {**known, **digests})
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file atomically."""

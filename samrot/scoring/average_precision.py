@@ -49,12 +49,14 @@ def average_precision(
         truth.dataset = {**content, "annotations": numbered}
         truth.createIndex()
         # loadRes refuses an empty list.
-        found = (
+        detections = (
             truth.loadRes([dict(result) for result in results])
             if results
             else _no_results(coco_class, content)
         )
-        evaluation = _evaluate_by_category(partial(evaluation_class, truth, found, kind), image_ids)
+        evaluation = _evaluate_by_category(
+            partial(evaluation_class, truth, detections, kind), image_ids
+        )
         evaluation.summarize()
     values = evaluation.stats[:6]
     return {

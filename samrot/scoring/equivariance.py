@@ -20,7 +20,7 @@ class Equivariance:
         """Add the instances of one photo.
 
         Args:
-            masks_by_view: for each view, the masks of the same instances in the same order.
+            masks_by_view: masks of each view, those of the same instances in the same order.
         """
         reference, *others = masks_by_view
         for i, rle in enumerate(reference):

@@ -21,7 +21,7 @@ def image_matches(
 
     Args:
         image: record with ``id``, ``height`` and ``width``.
-        annotations: of that image, with ``segmentation`` as RLE; crowds are ignore regions.
+        annotations: its annotations, with ``segmentation`` as RLE; crowds are ignore regions.
         results: COCO results of that image.
         kind: ``segm`` or ``bbox``.
 
@@ -34,16 +34,16 @@ def image_matches(
     # Ids from 1: pycocotools takes a match with the annotation of id 0 for none.
     numbered = [{**annotation, "id": n} for n, annotation in enumerate(annotations, start=1)]
     with contextlib.redirect_stdout(io.StringIO()):
-        truth, found = coco.COCO(), coco.COCO()
+        truth, detections = coco.COCO(), coco.COCO()
         listed = {"images": [image], "categories": [{"id": c} for c in categories]}
         truth.dataset = {**listed, "annotations": numbered}
         truth.createIndex()
         if results:
-            found = truth.loadRes([dict(result) for result in results])
+            detections = truth.loadRes([dict(result) for result in results])
         else:
-            found.dataset = {**listed, "annotations": []}
-            found.createIndex()
-        evaluation = cocoeval.COCOeval(truth, found, kind)
+            detections.dataset = {**listed, "annotations": []}
+            detections.createIndex()
+        evaluation = cocoeval.COCOeval(truth, detections, kind)
         evaluation.params.imgIds, evaluation.params.catIds = [image["id"]], categories
         evaluation.evaluate()
     areas = len(evaluation.params.areaRng)

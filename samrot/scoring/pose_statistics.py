@@ -48,7 +48,7 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, num_bins: int = 10)
     Args:
         confidence: (N,), 0..1, probability of the predicted pose.
         correct: (N,) bool.
-        num_bins: of equal width between 0 and 1.
+        num_bins: number of bins of equal width between 0 and 1.
     """
     place = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
     count = np.bincount(place, minlength=num_bins)

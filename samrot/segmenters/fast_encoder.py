@@ -24,7 +24,7 @@ class EncoderSettings:
         attention: original, or sdpa (PyTorch's scaled dot product attention).
         dtype: float32, or bfloat16 (weights too).
         channels_last: memory layout of convolutions.
-        compile: by torch.compile, which takes its time at the first photo.
+        compile: compiled by torch.compile, which takes its time at the first photo.
     """
 
     attention: str = "original"
@@ -45,7 +45,7 @@ class SdpaAttention(nn.Module):
     pairs, so that the memory-saving kernels, which take no such matrix, can be used.
 
     Args:
-        attention: whose weights are used.
+        attention: the attention whose weights are used.
     """
 
     def __init__(self, attention: Attention) -> None:
@@ -80,7 +80,7 @@ class FastEncoder(nn.Module):
     """An image encoder that computes as the settings say, float32 in and out.
 
     Args:
-        encoder: whose weights are used; it stays as it is.
+        encoder: the encoder whose weights are used; it stays as it is.
         settings: how.
 
     Raises:

@@ -81,10 +81,10 @@ def grabcut(image: np.ndarray, box_xyxy: np.ndarray) -> np.ndarray:
     inside, outside = np.zeros((1, 65)), np.zeros((1, 65))
     unused_rectangle = (0, 0, 0, 0)
     cv2.grabCut(image, mask, unused_rectangle, outside, inside, ITERATIONS, cv2.GC_INIT_WITH_MASK)
-    found = (mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)
-    if found[box].mean() < COLLAPSED:
+    foreground = (mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)
+    if foreground[box].mean() < COLLAPSED:
         return _ellipse(height, width, left, top, right, bottom)
-    return found
+    return foreground
 
 
 def _ellipse(height: int, width: int, left: int, top: int, right: int, bottom: int) -> np.ndarray:

@@ -129,7 +129,7 @@ class SegmenterSettings(SegmenterWeights):
         name: sam_mini, sam_vit_b, sam_vit_l, sam_vit_h, transformers, grabcut, box (fills the box)
             or detector (the masks of the live detector itself).
         checkpoint: weight file, folder or hub id; None for the bundled or official one.
-        encoder: of a segment_anything model, faster.
+        encoder: how the image encoder of a segment_anything model computes; faster ways.
         multimask: decode three masks and keep the one of the highest predicted IoU.
         refine: times that the low-resolution logits are fed back as mask input.
     """

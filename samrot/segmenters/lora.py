@@ -15,7 +15,7 @@ def add_lora(sam: Sam, rank: int) -> None:
 
     Args:
         sam: changed in place; the encoder's own weights are frozen.
-        rank: of the updates.
+        rank: rank of the updates.
 
     Raises:
         InputError: if peft is not installed.

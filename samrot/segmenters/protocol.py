@@ -19,7 +19,7 @@ class Encoding:
     """A photo as its segmenter sees it.
 
     Args:
-        size_hw: of the photo.
+        size_hw: (height, width) of the photo.
         features: what the segmenter needs to decode; for SAM the embedding, (1, C, h, w).
     """
 

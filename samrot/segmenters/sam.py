@@ -25,7 +25,7 @@ class SamSegmenter:
 
     Args:
         sam: the model; used as it is, on the device it is on.
-        name: for records.
+        name: name in records.
         encoder: how the image encoder computes; the default is exactly segment-anything's way.
     """
 
@@ -72,7 +72,7 @@ class SamSegmenter:
 
         Args:
             pixels: (1, 3, H, W), 0..255, the longest side that of the model's input.
-            size_hw: of the photo before.
+            size_hw: (height, width) of the photo before.
         """
         return self._encode_resized(list(pixels.to(self.device)), [size_hw])[0]
 

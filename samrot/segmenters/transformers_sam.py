@@ -26,7 +26,7 @@ class _Features(NamedTuple):
         embeddings: arguments of the model.
         content_hw: the part of the input square that is the photo.
         padded: the rest of the square is padding (SAM); else the photo was squashed to it (SAM 2).
-        low_res_side: of mask inputs, and of the logits that are returned.
+        low_res_side: side of mask inputs, and of the logits that are returned.
     """
 
     embeddings: dict[str, Any]
@@ -44,7 +44,7 @@ class TransformersSegmenter:
     Args:
         model: the model.
         image_processor: what comes with it.
-        name: for records.
+        name: name in records.
     """
 
     predicts_scores = True
@@ -71,10 +71,10 @@ class TransformersSegmenter:
         if padded:
             height, width = np.asarray(inputs["reshaped_input_sizes"])[0].tolist()
         check_remains(size_hw, (height, width), self.name)
-        found = self.model.get_image_embeddings(pixels)
-        embeddings = {"image_embeddings": found}
-        if isinstance(found, tuple):  # SAM-HQ
-            embeddings = {"image_embeddings": found[0], "intermediate_embeddings": found[1]}
+        encoded = self.model.get_image_embeddings(pixels)
+        embeddings = {"image_embeddings": encoded}
+        if isinstance(encoded, tuple):  # SAM-HQ
+            embeddings = {"image_embeddings": encoded[0], "intermediate_embeddings": encoded[1]}
         main = embeddings["image_embeddings"]
         coarsest = main[-1] if isinstance(main, list) else main  # SAM 2 has several scales
         features = _Features(embeddings, (height, width), padded, 4 * coarsest.shape[-1])

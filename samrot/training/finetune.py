@@ -49,12 +49,12 @@ class TrainedSegmenterSettings(SegmenterWeights):
 
     Args:
         name: sam_mini, sam_vit_b, sam_vit_l or sam_vit_h.
-        checkpoint: to start from; None takes the bundled or official one.
+        checkpoint: weights to start from; None takes the bundled or official one.
         from_scratch: start from random weights instead (sam_mini only).
         trained: all; decoder (the prompt encoder and the image encoder stay as they are); or lora
             (the decoder, and low-rank updates of the image encoder, merged when saved). none is
             for ``samrot train`` through a frozen segmenter.
-        lora_rank: of the updates.
+        lora_rank: rank of the updates.
     """
 
     from_scratch: bool = False
@@ -79,7 +79,7 @@ class FinetuneSettings(FitSettings):
         segmenter: what is trained.
         data: photos to train on; without any, procedural scenes alone.
         val: photos to measure the mean IoU of ground-truth boxes on; may be empty.
-        val_limit: of the number of photos measured.
+        val_limit: largest number of photos measured.
         view_size: side of the training views, pixels: a multiple of 32 for sam_mini; the others
             take only their own (1024), which is the default for them.
         views: random views of photos and scenes.

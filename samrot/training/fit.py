@@ -39,10 +39,10 @@ class OptimSettings:
         steps: optimiser steps.
         batch_size: items per step, over all processes.
         accumulate: pieces that each process cuts its share of a batch into, to save memory.
-        learning_rate: at its peak.
-        weight_decay: of AdamW.
+        learning_rate: learning rate at its peak.
+        weight_decay: weight decay of AdamW.
         warmup_steps: linear warm-up.
-        ema_decay: of the exponential moving average of the weights, which is what is saved.
+        ema_decay: decay of the exponential moving average of the weights, which is what is saved.
         bfloat16: autocast to bfloat16.
     """
 
@@ -75,8 +75,8 @@ class TrainingObjective(nn.Module):
     """What is trained, on what, and how it is judged. Subclasses fill in the rest.
 
     Args:
-        model: whose weights are trained, averaged and saved; parameters that do not require
-            gradients are left alone.
+        model: the module whose weights are trained, averaged and saved; parameters that do not
+            require gradients are left alone.
         dataset: an endless, repeatable stream: item n is a function of n and the seed alone.
         checkpoint_name: file of the averaged weights in the run folder.
         measure: name of the validation metric, higher is better, that picks the best checkpoint.
@@ -163,7 +163,7 @@ class FitSettings:
         nodes: machines; with more than one, start samrot by ``torchrun``.
         workers: processes that make items, for each training process; 0 for none.
         tensorboard: write the curves for TensorBoard too, beside ``log.csv``.
-        seed: of everything random.
+        seed: seed of everything random.
         val_every: steps between measurements and checkpoints.
     """
 
@@ -206,8 +206,8 @@ def fit(
     """Train; the same settings and folder continue an interrupted run.
 
     Args:
-        fabric: from ``build_fabric``.
-        settings: of the run.
+        fabric: what ``build_fabric`` made.
+        settings: settings of the run.
         run: where logs, checkpoints and the state to continue from are written.
         objective: what is trained.
 

@@ -51,7 +51,7 @@ class MaskLossWeights:
     Args:
         focal: focal loss (alpha 0.25, gamma 2), mean over the pixels.
         cross_entropy: binary cross-entropy, mean over the pixels.
-        dice: of the whole mask.
+        dice: dice loss of the whole mask.
         iou: squared error of the predicted IoU.
     Source: Kirillov et al. 2023, appendix A; Lin et al. 2017; Milletari et al. 2016.
     """

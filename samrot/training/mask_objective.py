@@ -30,15 +30,15 @@ class MaskObjective(TrainingObjective):
     """Masks and predicted IoUs of prompted instances, as SAM is trained.
 
     Args:
-        sam: in which what does not require gradients is left alone.
-        views: to train on.
+        sam: the model, in which what does not require gradients is left alone.
+        views: views to train on.
         save_sam: writes a checkpoint of a model.
-        checkpoint_name: its file name.
+        checkpoint_name: file name of the checkpoint.
         val: photos to measure the mean IoU of ground-truth boxes on, and at most how many.
         refine: probability that a step also learns to refine its own masks.
         candidates: probability that a step also trains the three candidate masks.
-        seed: of these choices.
-        weights: of the losses.
+        seed: seed of these choices.
+        weights: weights of the losses.
         cache: folder to keep the embeddings of a frozen image encoder in; None computes them anew.
     """
 
@@ -104,7 +104,7 @@ class EmbeddingCache:
     """Embeddings of views on disk, found again by the content of the view.
 
     Args:
-        folder: of one run, since the embeddings are those of its image encoder.
+        folder: folder of one run, since the embeddings are those of its image encoder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -170,12 +170,12 @@ def prompted_loss(
     in any batch; a view without instances counts as 0.
 
     Args:
-        sam: in training mode.
+        sam: the model, in training mode.
         embeddings: (B, C, H, W) of the views.
         batch: B views.
         refine: decode a second time, with the first masks as mask input.
         candidates: train the three candidate masks too, not the single one alone.
-        weights: of the losses.
+        weights: weights of the losses.
     """
     num_masks = 4 if candidates else 1
     device = embeddings.device
@@ -219,11 +219,11 @@ def predict_masks_per_prompt(
     """``MaskDecoder.predict_masks`` with an embedding for each prompt: photos share a batch.
 
     Args:
-        sam: whose decoder is used.
+        sam: the model whose decoder is used.
         embeddings: (N, C, H, W), of the photo that each prompt belongs to.
         sparse: (N, T, C) prompt tokens.
         dense: (N, C, H, W) prompt embeddings.
-        num_masks: of the four masks, the single one first.
+        num_masks: how many of the four masks, the single one first.
 
     Returns:
         (N, num_masks, h, w) logits and (N, num_masks) predicted IoUs.

@@ -35,10 +35,10 @@ class PoseObjective(TrainingObjective):
 
     Args:
         canonicalizer: what is trained.
-        dataset: of (3, S, S) uint8 views.
+        dataset: dataset of (3, S, S) uint8 views.
         save_canonicalizer: writes a checkpoint.
         prior: (|G|,) probability of each pose.
-        weights: of the losses.
+        weights: weights of the losses.
         val: photos to measure pose accuracy on, and whether EXIF orientation applies to them.
     """
 

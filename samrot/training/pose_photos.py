@@ -139,13 +139,13 @@ class PosePhotos(Dataset[Tensor]):
 
     Args:
         paths: image files.
-        thumbnail: of the canonicalizer that is trained.
+        thumbnail: thumbnail of the canonicalizer that is trained.
         augmentation: random views.
         cutmix: probability that a view is lent a rectangle of another photo's view: upright photos
             mix to upright ones (Yun et al. 2019, without mixing labels, since all are the same).
         cache: decode every photo once and keep it in memory, shortest side 1.6 thumbnails.
-        apply_exif: as in ``read_image``.
-        seed: of the order and the views.
+        apply_exif: whether EXIF applies, as in ``read_image``.
+        seed: seed of the order and the views.
     """
 
     def __init__(

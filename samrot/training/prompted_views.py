@@ -95,7 +95,7 @@ class PromptedViews(Dataset[PromptedView]):
         dataset: photos with masks; None for scenes only.
         size: side of the square views, pixels.
         settings: random views.
-        seed: of everything random.
+        seed: seed of everything random.
     """
 
     def __init__(

@@ -43,9 +43,9 @@ class CanonicalizerSettings:
             again: only what it lacks is trained.
         size: side of the thumbnail, pixels.
         frame: square or squares (blind to the aspect ratio), letterbox (sees the whole photo).
-        mirror_average: at inference, add the evidence of the mirror image.
-        aspect_log_odds: at inference, evidence from the aspect ratio; 0 hides it.
-        options: of the network: widths, blocks, dropout, stages, frozen_stages.
+        mirror_average: whether to add, at inference, the evidence of the mirror image.
+        aspect_log_odds: evidence, at inference, from the aspect ratio; 0 hides it.
+        options: options of the network: widths, blocks, dropout, stages, frozen_stages.
     """
 
     architecture: str = "gwrn"
@@ -63,10 +63,10 @@ class TaskLossSettings:
     """The segmenter's own loss, through the pose (straight-through).
 
     Args:
-        weight: of the loss; 0 leaves the segmenter out.
+        weight: weight of the loss; 0 leaves the segmenter out.
         segmenter: which; ``trained`` says what of it learns along, ``none`` keeps it frozen.
-        view_size: as in ``samrot finetune``.
-        views: as in ``samrot finetune``.
+        view_size: side of the views, as in ``samrot finetune``.
+        views: random views, as in ``samrot finetune``.
     """
 
     weight: float = 0.0
@@ -83,9 +83,9 @@ class TrainSettings(FitSettings):
 
     Args:
         data: photos to train on.
-        limit: of the number of photos trained on, evenly spaced; for a learning curve.
+        limit: largest number of photos trained on, evenly spaced; for a learning curve.
         val: photos to measure pose accuracy on; may be empty.
-        val_limit: of the number of photos measured.
+        val_limit: largest number of photos measured.
         canonicalizer: what is trained.
         prior: probability of each pose in the photos that the segmenter was trained on, all of them
             upright by default; or exif, to count the orientation tags of the training photos; or a

@@ -37,7 +37,7 @@ class Photo:
     """A photo on its way through the stages.
 
     Args:
-        image_id: of the dataset.
+        image_id: id in the dataset.
         upright: (H, W, 3) uint8 RGB.
         views: what is asked of it.
         seconds: stage -> spent so far.
@@ -67,7 +67,7 @@ class MethodView:
         view: how the upright photo was moved.
         image: (H, W, 3) uint8 RGB, the view; shared by the methods.
         frame: how the method takes it to lie.
-        prompts: in the frame of the view.
+        prompts: prompts in the frame of the view.
     """
 
     method: str
@@ -82,7 +82,7 @@ class SegmentedView:
     """The masks of a view.
 
     Args:
-        photo: of which it is a view.
+        photo: the photo that it is a view of.
         asked: view and method segmented.
         masks: (N, H, W) bool, in the frame of the view.
         predicted_ious: (N,) of the masks.
@@ -101,9 +101,9 @@ class SegmentationTask:
     encode and write them.
 
     Args:
-        settings: of the run.
+        settings: settings of the run.
         dataset: where photos and ground truth come from.
-        device: of the models.
+        device: device of the models.
         overlap: the first and the last stage run in threads of their own, beside the second; by
             default where there is a GPU: a CPU is busy with any one of them.
         segmenter: one that is loaded already; None loads that of the settings.
@@ -138,7 +138,7 @@ class SegmentationTask:
         """Evaluate photos, in order.
 
         Args:
-            image_ids: of the photos.
+            image_ids: ids of the photos.
             write: called with each photo's JSON-ready record: image id, seconds, and method -> view
                 -> result; from another thread where stages overlap.
 
