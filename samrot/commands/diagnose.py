@@ -32,6 +32,9 @@ class DiagnoseSettings:
         prior: probability of each pose in the photos that the segmenter was trained on; by default
             all of them upright.
         canonicalizer: which canonicalizer.
+        tilts: degrees, to either side, by which the photos are tilted too; the nearest pose counts.
+        thorough: turn every photo in every way, which takes as many times as long; else what turned
+            photos are taken for follows from the law.
         worst: number of photos on the contact sheet.
         limit: largest number of photos.
         device: cpu, cuda, ...
@@ -42,12 +45,16 @@ class DiagnoseSettings:
     labels: str | None = None
     prior: list[float] | None = None
     canonicalizer: CanonicalizerChoice = field(default_factory=CanonicalizerChoice)
+    tilts: list[float] = field(default_factory=list)
+    thorough: bool = False
     worst: int = 24
     limit: int | None = None
     device: str = "cpu"
 
     def __post_init__(self) -> None:
         check_range("worst", self.worst, 1)
+        for tilt_deg in self.tilts:
+            check_range("tilts entry", tilt_deg, 0, 45)
         if self.limit is not None:
             check_range("limit", self.limit, 1)
 
@@ -74,7 +81,12 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
     figure = empty_figure()
     run = RunFolder.open(settings.out, settings)
     with run.held():
-        accuracy = PoseAccuracy(canonicalizer, apply_exif=apply_exif)
+        accuracy = PoseAccuracy(
+            canonicalizer,
+            apply_exif=apply_exif,
+            tilts_deg=settings.tilts,
+            thorough=settings.thorough,
+        )
         for path, own_pose in zip(
             tqdm(paths, desc="diagnose", unit="image"), own_poses, strict=True
         ):

@@ -32,12 +32,23 @@ class PoseAccuracy:
     Args:
         canonicalizer: what is measured.
         apply_exif: whether EXIF applies, as in ``read_image``.
+        tilts_deg: tilts, to either side, at which the nearest element is asked for too.
+        thorough: estimate for every element; else for photos as they are stored, and the rest
+            follows by the law, but for what JPEG compression makes of a turned photo.
     """
 
-    def __init__(self, canonicalizer: Canonicalizer, *, apply_exif: bool | None) -> None:
+    def __init__(
+        self,
+        canonicalizer: Canonicalizer,
+        *,
+        apply_exif: bool | None,
+        tilts_deg: Sequence[float] = (),
+        thorough: bool = False,
+    ) -> None:
         self.canonicalizer = canonicalizer
         self.group = canonicalizer.group
         self.apply_exif = apply_exif
+        self.thorough = thorough
         self.paths: list[Path] = []
         self.own_poses: list[int] = []  # of the photos as they are stored
         self.estimated: list[int] = []  # likewise
@@ -48,28 +59,41 @@ class PoseAccuracy:
         self.correct: list[bool] = []
         self.correct_square: list[bool] = []
         self.correct_jpeg: list[bool] = []
+        self.correct_tilted: dict[float, list[bool]] = {tilt: [] for tilt in tilts_deg}
 
     def update(self, path: Path, own_pose: int) -> None:
         """Estimate the pose of a photo as it is stored, which is ``own_pose``, and moved."""
-        image = read_image(path, apply_exif=self.apply_exif)
-        size_hw = (image.shape[0], image.shape[1])
-        for g in range(self.group.order):
-            moved = PlaneTransform.from_pose(Pose(g), size_hw).image(image)
-            true = self.group.compose(g, own_pose)
-            start = time.perf_counter()
-            pose = self.canonicalizer.estimate(moved)
-            self.seconds.append(time.perf_counter() - start)
-            if g == self.group.identity:
-                self.paths.append(path)
-                self.own_poses.append(own_pose)
+        image, group = read_image(path, apply_exif=self.apply_exif), self.group
+        self.paths.append(path)
+        self.own_poses.append(own_pose)
+        for g in range(group.order if self.thorough else 1):
+            true, pose = group.compose(g, own_pose), self._update_moved(image, g, own_pose)
+            self.confusion[true, pose.element] += 1
+            if g == group.identity:
                 self.estimated.append(pose.element)
                 assert pose.probabilities is not None
-                self.probability_of_truth.append(float(pose.probabilities[true]))
-            self.confusion[true, pose.element] += 1
-            self.confidence.append(pose.confidence)
-            self.correct.append(pose.element == true)
-            self.correct_square.append(self.canonicalizer.pose(centred_square(moved)) == true)
-            self.correct_jpeg.append(self.canonicalizer.pose(as_jpeg(moved)) == true)
+                self.probability_of_truth.append(float(pose.probabilities[own_pose]))
+        for g in range(1, 1 if self.thorough else group.order):
+            by_law = group.compose(g, self.estimated[-1])
+            self.confusion[group.compose(g, own_pose), by_law] += 1
+        for tilt_deg, correct in self.correct_tilted.items():
+            for signed in (tilt_deg, -tilt_deg):
+                tilt = Pose(group.identity, signed)
+                size_hw = (image.shape[0], image.shape[1])
+                tilted = PlaneTransform.from_pose(tilt, size_hw, "expand").image(image)
+                correct.append(self.canonicalizer.pose(tilted) == own_pose)
+
+    def _update_moved(self, image: np.ndarray, g: int, own_pose: int) -> Pose:
+        transform = PlaneTransform.from_pose(Pose(g), (image.shape[0], image.shape[1]))
+        moved, true = transform.image(image), self.group.compose(g, own_pose)
+        start = time.perf_counter()
+        pose = self.canonicalizer.estimate(moved)
+        self.seconds.append(time.perf_counter() - start)
+        self.confidence.append(pose.confidence)
+        self.correct.append(pose.element == true)
+        self.correct_square.append(self.canonicalizer.pose(centred_square(moved)) == true)
+        self.correct_jpeg.append(self.canonicalizer.pose(as_jpeg(moved)) == true)
+        return pose
 
     def reliability(self) -> Reliability:
         """The reliability curve of the estimates."""
@@ -100,6 +124,10 @@ class PoseAccuracy:
             "standard_error": float(np.sqrt(accuracy * (1 - accuracy) / len(self.paths))),
             "pose_accuracy_aspect_hidden": float(np.mean(self.correct_square)),
             "pose_accuracy_jpeg": float(np.mean(self.correct_jpeg)),
+            "pose_accuracy_tilted": {
+                f"{tilt:g}": float(np.mean(correct))
+                for tilt, correct in self.correct_tilted.items()
+            },
             "pose_confusion": self.confusion.tolist(),
             "stored_poses_predicted": np.bincount(self.estimated, minlength=group.order).tolist(),
             "predicted": {str(p): k for p, k in zip(self.paths, self.estimated, strict=True)},
@@ -144,6 +172,10 @@ def report_table(report: dict[str, Any]) -> str:
             f"{report['pose_accuracy_aspect_hidden']:.4f}",
         ),
         (f"pose accuracy, saved as JPEG {JPEG_QUALITY}", f"{report['pose_accuracy_jpeg']:.4f}"),
+        *(
+            (f"pose accuracy, tilted by {tilt} degrees to either side", f"{accuracy:.4f}")
+            for tilt, accuracy in report["pose_accuracy_tilted"].items()
+        ),
         (
             "KL(prior, canonicalised), nats",
             "infinite" if divergence is None else f"{divergence:.4f}",

@@ -34,7 +34,7 @@ class EvaluateSettings:
         prompts: boxes to prompt with.
         images_per_batch: canonical images encoded at once; more may be faster on a GPU, and change
             masks by rounding.
-        score: what a mask is scored by: detector, segmenter (predicted IoU), product; auto takes the
+        score: what scores a mask: detector, segmenter (predicted IoU), product; auto takes the
             detector's where there is one.
         scorer: pycocotools, or faster-coco-eval for the same numbers sooner.
         limit: largest number of photos, for a quick look.

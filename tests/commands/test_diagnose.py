@@ -68,6 +68,21 @@ def test_without_labels_a_turned_photo_counts_as_a_mistake(photos: Path, tmp_pat
     assert json.loads((tmp_path / "report" / "report.json").read_text()) == report
 
 
+def test_the_law_stands_in_for_the_other_turns(photos: Path, tmp_path: Path) -> None:
+    quick, thorough = (
+        diagnose(settings(photos, tmp_path / str(every), thorough=every, tilts=[10.0, 40.0]))
+        for every in (False, True)
+    )
+    for report in (quick, thorough):
+        del report["milliseconds"], report["reliability"]  # of each estimate
+    assert quick == thorough
+    assert quick["pose_accuracy_tilted"] == {"10": 0.9, "40": 0.9}
+    table = (tmp_path / "True" / "report.md").read_text()
+    assert "| pose accuracy, tilted by 40 degrees to either side | 0.9000 |" in table
+    with pytest.raises(InputError, match="tilts entry is 50; expected a number of at least 0"):
+        settings(photos, tmp_path / "far", tilts=[50])
+
+
 def test_labels_say_how_photos_are_stored(photos: Path, tmp_path: Path) -> None:
     labels = tmp_path / "labels.json"
     labels.write_text(json.dumps({f"{i}.png": 2 if i == 9 else 0 for i in range(10)}))

@@ -118,7 +118,11 @@ def test_results_among_the_photos_are_no_photos(photos: Path) -> None:
     out = str(photos / "masks")
     for _ in range(2):
         assert main(["segment", str(photos), *BOX, "--out", out]) == 0
-        assert {path.name for path in (photos / "masks").iterdir()} == {".lock", "sub", "upright.png"}
+        assert {path.name for path in (photos / "masks").iterdir()} == {
+            ".lock",
+            "sub",
+            "upright.png",
+        }
 
 
 def test_a_photo_that_breaks_leaves_no_old_result(photos: Path, tmp_path: Path) -> None:
