@@ -40,6 +40,7 @@ class Canonicalizer(nn.Module):
 
     pixel_mean: Tensor
     pixel_std: Tensor
+    trained_on: np.ndarray | None = None  # (N,) uint64, fingerprints of photos; None: not known
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ from samrot.errors import InputError, check_choice
 from samrot.geometry.groups import C4, find_group
 from samrot.layers.efficientnet_lite import fold_published_weights
 from samrot.runtime.devices import check_device
+from samrot.structures.fingerprints import pack, union, unpack
 
 # Name -> weights, and the log-odds of landscape photos being upright.
 BUNDLED = {
@@ -143,6 +144,11 @@ def save_canonicalizer(
         "aspect_log_odds": canonicalizer.aspect_log_odds,
         "options": options,
         **({} if base is None else {"base": base}),
+        **(
+            {}
+            if canonicalizer.trained_on is None
+            else {"trained_on": pack(canonicalizer.trained_on.tolist())}
+        ),
     }
     weights.save(path, state, format_name=_FORMAT, header=header)
 
@@ -179,10 +185,14 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
             f"{', '.join(BUNDLED)}, or the path of a checkpoint that samrot train wrote"
         )
     state, header = weights.load(path, format_name=_FORMAT)
+    trained_on = unpack(header.get("trained_on"))
     if header.get("base") is not None:
         check_choice(f"{path}: base", header["base"], BUNDLED)
-        state = {**load_canonicalizer(header["base"]).network.state_dict(), **state}
+        base = load_canonicalizer(header["base"])
+        state = {**base.network.state_dict(), **state}
+        trained_on = union(trained_on, base.trained_on)
     canonicalizer = _rebuild(path, state, {"group": C4.name, **header, **bundled})
+    canonicalizer.trained_on = trained_on
     return canonicalizer.eval().requires_grad_(False).to(device)
 
 

@@ -22,6 +22,7 @@ from samrot.scoring.pose_statistics import (
     kl_divergence,
     reliability,
 )
+from samrot.structures.fingerprints import describe_known, fingerprint
 
 JPEG_QUALITY = 75
 
@@ -50,6 +51,7 @@ class PoseAccuracy:
         self.apply_exif = apply_exif
         self.thorough = thorough
         self.paths: list[Path] = []
+        self.fingerprints: list[int] = []
         self.own_poses: list[int] = []  # of the photos as they are stored
         self.estimated: list[int] = []  # likewise
         self.probability_of_truth: list[float] = []
@@ -65,6 +67,7 @@ class PoseAccuracy:
         """Estimate the pose of a photo as it is stored, which is ``own_pose``, and moved."""
         image, group = read_image(path, apply_exif=self.apply_exif), self.group
         self.paths.append(path)
+        self.fingerprints.append(fingerprint(image))
         self.own_poses.append(own_pose)
         for g in range(group.order if self.thorough else 1):
             true, pose = group.compose(g, own_pose), self._update_moved(image, g, own_pose)
@@ -120,6 +123,9 @@ class PoseAccuracy:
             "parameters": sum(p.numel() for p in self.canonicalizer.parameters()),
             "milliseconds": 1000 * float(np.median(self.seconds)),
             "photos": len(self.paths),
+            "trained_on": describe_known(
+                self.fingerprints, getattr(self.canonicalizer, "trained_on", None), "canonicalizer"
+            ),
             "pose_accuracy": accuracy,
             "standard_error": float(np.sqrt(accuracy * (1 - accuracy) / len(self.paths))),
             "pose_accuracy_aspect_hidden": float(np.mean(self.correct_square)),
@@ -187,6 +193,10 @@ def report_table(report: dict[str, Any]) -> str:
         (
             "expected calibration error",
             f"{report['reliability']['expected_calibration_error']:.4f}",
+        ),
+        (
+            "photos that were trained on",
+            "not known" if report["trained_on"] is None else report["trained_on"],
         ),
         ("parameters", f"{report['parameters']:,}"),
         ("milliseconds for one photo, median", f"{report['milliseconds']:.1f}"),

@@ -83,11 +83,16 @@ def _run(
             progress.update()
 
         task.run(own_ids, write)
-    description = task.source.description
+    description, trained_on = task.source.description, task.trained_on()
     task.close()  # scoring needs the memory
     fabric.barrier()
     if fabric.is_global_zero:
-        _finish(run, store, dataset, image_ids, description, settings)
+        start = time.perf_counter()
+        store.merge()
+        summary = summarise(store, dataset, image_ids, description, settings, run.path, trained_on)
+        summary["seconds"]["score"] = round(time.perf_counter() - start, 3)
+        run.write_text("summary.md", summary_table(summary))
+        run.write_json(_SUMMARY, summary)
     fabric.barrier()
 
 
@@ -114,22 +119,6 @@ def _check_photos(dataset: CocoDataset, image_ids: list[int]) -> None:
                 f"image {path} does not exist, but {dataset.source} lists it; restore the file, or "
                 "remove the image from the JSON"
             )
-
-
-def _finish(
-    run: RunFolder,
-    store: RecordStore,
-    dataset: CocoDataset,
-    image_ids: list[int],
-    prompts: str,
-    settings: EvaluateSettings,
-) -> None:
-    start = time.perf_counter()
-    store.merge()
-    summary = summarise(store, dataset, image_ids, prompts, settings, run.path)
-    summary["seconds"]["score"] = round(time.perf_counter() - start, 3)
-    run.write_text("summary.md", summary_table(summary))
-    run.write_json(_SUMMARY, summary)
 
 
 def _read_summary(run: RunFolder) -> dict[str, Any]:

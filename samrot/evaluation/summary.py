@@ -21,6 +21,7 @@ from samrot.files import replacing
 from samrot.geometry.groups import C4, D4, FiniteGroup
 from samrot.geometry.rle import RLE
 from samrot.scoring import Equivariance, average_precision, mean
+from samrot.structures.fingerprints import describe_known
 
 KINDS = ("segm", "bbox")
 _FILE_ENDS = {"segm": ".json", "bbox": "_boxes.json"}
@@ -33,6 +34,7 @@ def summarise(
     prompts: str,
     settings: EvaluateSettings,
     folder: Path,
+    trained_on: dict[str, np.ndarray | None],
 ) -> dict[str, Any]:
     """Score a finished run and write its COCO-results files.
 
@@ -43,12 +45,14 @@ def summarise(
         prompts: where they came from.
         settings: settings of the run.
         folder: folder of the run.
+        trained_on: model -> fingerprints of the photos that it was trained on, if it says so.
 
     Returns:
         The content of ``summary.json``; what is undefined is None.
     """
     views, kinds = settings.views(), _kinds(settings)
     seconds = dict.fromkeys(STAGES, 0.0)
+    fingerprints: list[Any] = []
     methods = {method: _MethodRecords(method, views) for method in settings.methods}
     paths = {
         (method, view.key, kind): folder / f"{method}_{view.file_key}{_FILE_ENDS[kind]}"
@@ -62,6 +66,7 @@ def summarise(
         }
         for record in records:
             image_id = record["image_id"]
+            fingerprints.append(record.get("fingerprint"))  # 0.1.0 had none
             for stage in seconds:
                 seconds[stage] += record["seconds"][stage]
             for method, collected in methods.items():
@@ -81,6 +86,10 @@ def summarise(
     }
     summary: dict[str, Any] = {
         "dataset": _describe(dataset, image_ids),
+        "trained_on": {
+            name: None if None in fingerprints else describe_known(fingerprints, known, name)
+            for name, known in trained_on.items()
+        },
         "prompts": prompts,
         "group": _group_of(views).name,
         "segmenter": settings.segmenter.name,

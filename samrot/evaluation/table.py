@@ -36,6 +36,13 @@ def summary_table(summary: dict[str, Any]) -> str:
         if "pose_accuracy" in result:
             notes.append(f"pose accuracy {_cell(result['pose_accuracy'])}")
         lines.append(f"{method}: " + ", ".join(notes))
+    if known := summary.get("trained_on"):
+        total = dataset["images"]
+        counts = [
+            f"{name} " + ("not known" if count is None else f"{count} of {total}")
+            for name, count in known.items()
+        ]
+        lines += ["", f"photos scored that were trained on: {', '.join(counts)}"]
     seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in summary["seconds"].items())
     return "\n".join([*lines, "", f"seconds: {seconds}", ""])
 

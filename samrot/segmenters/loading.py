@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from segment_anything.build_sam import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
 from segment_anything.modeling import Sam
 
@@ -25,6 +26,7 @@ from samrot.segmenters.protocol import Segmenter
 from samrot.segmenters.sam import SamSegmenter, load_official
 from samrot.segmenters.sam_mini import build_sam_mini
 from samrot.segmenters.transformers_sam import load_transformers
+from samrot.structures.fingerprints import pack, unpack
 
 _MINI_FORMAT = "samrot-sam-mini"
 _MINI_FILE = "sam_mini.safetensors"
@@ -32,22 +34,26 @@ _MINI_FILE = "sam_mini.safetensors"
 
 def _load_mini(checkpoint: str | Path | None, device: str) -> SamSegmenter:
     path = weights.bundled(_MINI_FILE) if checkpoint is None else Path(checkpoint)
-    state, _ = weights.load(path, format_name=_MINI_FORMAT)
+    state, header = weights.load(path, format_name=_MINI_FORMAT)
     sam = build_sam_mini()
     weights.load_into(sam, state, path)
-    return SamSegmenter(sam.requires_grad_(False).to(device), "sam_mini")
+    segmenter = SamSegmenter(sam.requires_grad_(False).to(device), "sam_mini")
+    segmenter.trained_on = unpack(header.get("trained_on"))
+    return segmenter
 
 
-def save_sam(sam: Sam, path: str | Path) -> None:
+def save_sam(sam: Sam, path: str | Path, trained_on: np.ndarray | None = None) -> None:
     """Write a checkpoint that ``load_segmenter`` reads.
 
     Args:
         sam: the model; low-rank updates are merged into its weights.
         path: ending in ``.safetensors`` for ``sam_mini``, in ``.pth`` for the official format.
+        trained_on: (N,) uint64, fingerprints of the photos; the official format cannot hold them.
     """
     state = merge_lora(sam).state_dict()
     if Path(path).suffix == ".safetensors":
-        weights.save(path, state, format_name=_MINI_FORMAT, header={})
+        header = {} if trained_on is None else {"trained_on": pack(trained_on.tolist())}
+        weights.save(path, state, format_name=_MINI_FORMAT, header=header)
     else:
         weights.save_official(path, state)
 
@@ -105,7 +111,9 @@ def load_segmenter(
         raise InputError(
             f"encoder settings are given, but {name} is no segment_anything model; leave them out"
         )
-    return SamSegmenter(segmenter.sam, segmenter.name, encoder=encoder)
+    faster = SamSegmenter(segmenter.sam, segmenter.name, encoder=encoder)
+    faster.trained_on = segmenter.trained_on
+    return faster
 
 
 @dataclass(kw_only=True)

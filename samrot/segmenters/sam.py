@@ -30,6 +30,7 @@ class SamSegmenter:
     """
 
     predicts_scores = True
+    trained_on: np.ndarray | None = None  # (N,) uint64, fingerprints of photos; None: not known
 
     def __init__(
         self, sam: Sam, name: str = "sam", *, encoder: EncoderSettings | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from segment_anything.modeling import Sam
 
@@ -14,6 +15,7 @@ from samrot.runtime.run_folder import RunFolder
 from samrot.segmenters import SamSegmenter, SegmenterWeights, load_segmenter, save_sam
 from samrot.segmenters.lora import add_lora
 from samrot.segmenters.sam_mini import build_sam_mini
+from samrot.structures.fingerprints import fingerprint, union
 from samrot.training.fit import FitSettings, OptimSettings, build_fabric, fit
 from samrot.training.losses import MaskLossWeights
 from samrot.training.mask_objective import MaskObjective
@@ -149,9 +151,20 @@ def finetune(settings: FinetuneSettings) -> Path:
         seed=settings.seed,
         weights=settings.loss,
         cache=run.path / "embeddings" if settings.cache_embeddings else None,
+        trained_on=_fingerprints(settings, views),
     )
     with run.held(by_this_process=fabric.is_global_zero):
         return fit(fabric, settings, run, objective)
+
+
+def _fingerprints(settings: FinetuneSettings, views: PromptedViews) -> np.ndarray | None:
+    """Those of the photos trained on, and of what the weights that are started from saw."""
+    own = np.array([fingerprint(photo) for photo in views.photos.values()], dtype=np.uint64)
+    chosen = settings.segmenter
+    if chosen.from_scratch:
+        return own
+    start = load_segmenter(chosen.name, checkpoint=chosen.checkpoint)
+    return union(own, getattr(start, "trained_on", None))
 
 
 def sam_file_name(name: str) -> str:

@@ -39,6 +39,7 @@ class MaskObjective(TrainingObjective):
         candidates: probability that a step also trains the three candidate masks.
         seed: seed of these choices.
         weights: weights of the losses.
+        trained_on: (N,) uint64, fingerprints of photos, written with the weights.
         cache: folder to keep the embeddings of a frozen image encoder in; None computes them anew.
     """
 
@@ -46,7 +47,7 @@ class MaskObjective(TrainingObjective):
         self,
         sam: Sam,
         views: PromptedViews,
-        save_sam: Callable[[Sam, Path], None],
+        save_sam: Callable[[Sam, Path, np.ndarray | None], None],
         checkpoint_name: str,
         *,
         val: tuple[CocoDataset | None, int],
@@ -55,9 +56,11 @@ class MaskObjective(TrainingObjective):
         seed: int,
         weights: MaskLossWeights = SAM_LOSS,
         cache: Path | None = None,
+        trained_on: np.ndarray | None = None,
     ) -> None:
         super().__init__(sam, views, checkpoint_name=checkpoint_name, measure="val_mean_iou")
         self.save_sam = save_sam
+        self.trained_on = trained_on
         self.val = val
         self.refine, self.candidates, self.seed = refine, candidates, seed
         self.weights = weights
@@ -97,7 +100,7 @@ class MaskObjective(TrainingObjective):
 
     def save(self, model: nn.Module, path: Path) -> None:
         """Write the checkpoint that ``load_segmenter`` reads."""
-        self.save_sam(model, path)
+        self.save_sam(model, path, self.trained_on)
 
 
 class EmbeddingCache:

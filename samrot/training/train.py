@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from tqdm import tqdm
 
 from samrot.canonicalizers import (
     Canonicalizer,
@@ -18,12 +21,15 @@ from samrot.canonicalizers import (
     save_canonicalizer,
 )
 from samrot.data.coco import CocoDataset
+from samrot.data.images import read_image
 from samrot.data.photos import PhotoSettings, find_photos
 from samrot.data.pose_labels import estimate_prior
 from samrot.errors import InputError, check_range
+from samrot.files import replacing
 from samrot.geometry.groups import C4, find_group
 from samrot.runtime.run_folder import RunFolder
 from samrot.segmenters import save_sam
+from samrot.structures.fingerprints import fingerprint, pack, union, unpack
 from samrot.training.finetune import TrainedSegmenterSettings, build_sam, sam_file_name
 from samrot.training.fit import FitSettings, build_fabric, fit
 from samrot.training.pose_objectives import PoseObjective, ThroughSegmenterObjective, Weights
@@ -212,8 +218,27 @@ def train(settings: TrainSettings) -> Path:
         objective = PoseObjective(canonicalizer, photos, save, **common)
     with fabric.rank_zero_first():
         run = RunFolder.open(settings.out, settings)
+    if fabric.is_global_zero:  # which writes the checkpoints
+        canonicalizer.trained_on = _fingerprints(settings, paths, apply_exif, run.path)
     with run.held(by_this_process=fabric.is_global_zero):
         return fit(fabric, settings, run, objective)
+
+
+def _fingerprints(
+    settings: TrainSettings, paths: Sequence[Path], apply_exif: bool | None, folder: Path
+) -> np.ndarray | None:
+    """Those of the photos trained on, kept in the run folder, and of what the start had seen."""
+    kept = folder / "trained_on.txt"
+    if not kept.is_file():
+        photos = tqdm(paths, desc="fingerprints", unit="image")
+        own = [fingerprint(read_image(path, apply_exif=apply_exif)) for path in photos]
+        with replacing(kept) as partial:
+            partial.write_text(pack(own))
+    numbers = unpack(kept.read_text())
+    start = settings.canonicalizer.base or settings.init
+    if start not in (None, "imagenet"):
+        numbers = union(numbers, load_canonicalizer(str(start)).trained_on)
+    return numbers
 
 
 def _through_sam(

@@ -27,6 +27,7 @@ from samrot.runtime.background import in_background
 from samrot.scoring import image_matches
 from samrot.segmenters import Segmenter
 from samrot.segmenters.memo import MemoSegmenter
+from samrot.structures.fingerprints import fingerprint
 from samrot.structures.prompts import Prompts
 
 STAGES = ("read", "canonicalize", "prompt", "encode", "decode", "record")
@@ -150,6 +151,15 @@ class SegmentationTask:
         for _ in self.map_stage(partial(self._record, write), segmented):
             pass
 
+    def trained_on(self) -> dict[str, np.ndarray | None]:
+        """Model -> fingerprints of the photos it was trained on; None where it does not say."""
+        models: dict[str, Any] = {}
+        if self.memo is not None:
+            models["segmenter"] = self.memo.segmenter
+        if self.canonicalizer is not None:
+            models["canonicalizer"] = self.canonicalizer
+        return {name: getattr(model, "trained_on", None) for name, model in models.items()}
+
     def close(self) -> None:
         """Let the models go."""
         self.canonicalizer = None
@@ -231,7 +241,14 @@ class SegmentationTask:
             by_view = photo.results.setdefault(asked.method, {})
             by_view[asked.view.key] = self._result(segmented)
         if asked is photo.views[-1]:
-            write({"image_id": photo.image_id, "methods": photo.results, "seconds": photo.seconds})
+            write(
+                {
+                    "image_id": photo.image_id,
+                    "fingerprint": fingerprint(photo.upright),
+                    "methods": photo.results,
+                    "seconds": photo.seconds,
+                }
+            )
 
     def _result(self, segmented: SegmentedView) -> dict[str, Any]:
         asked, prompts = segmented.asked, segmented.asked.prompts
