@@ -9,6 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from samrot import weights
+from samrot.canonicalizers import load_canonicalizer
+from tests.conftest import random_photo
 
 TOOLS = Path(__file__).parents[1] / "tools"
 
@@ -102,3 +107,18 @@ def test_compare_versions(scenes_folder: Path, tmp_path: Path) -> None:
     assert "| 0.25 | photo 1 at 0 |" in different.stdout
     assert "8 | 0 | 0 |" in (tmp_path / "same" / "compare_versions.md").read_text()
     assert compare(tmp_path / "nothing", other, "bad").returncode != 0
+
+
+def test_bundle_weights(tmp_path: Path) -> None:
+    target = tmp_path / "bundled.safetensors"
+    source = TOOLS.parent / "samrot" / "pretrained" / "canonicalizer_c4.safetensors"
+    done = run(
+        "tools/bundle_weights.py", str(source), str(target),
+        "--data", "photos of ours", "--licence", "Apache-2.0",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    _, header = weights.load(target, format_name="samrot-canonicalizer")
+    assert header["data"] == "photos of ours"
+    photo = random_photo(0, 40, 60)
+    expected = load_canonicalizer(source).logits(photo)
+    assert torch.equal(load_canonicalizer(target).logits(photo), expected)
