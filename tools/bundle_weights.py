@@ -1,4 +1,4 @@
-"""Write a trained checkpoint as a bundled one: the weights as they are, and their origin in the header.
+"""Write a trained checkpoint as a bundled one: its weights as they are, their origin in the header.
 
 python tools/bundle_weights.py CHECKPOINT TARGET --data "PHOTOS AND THEIR TERMS" --licence TEXT
 
