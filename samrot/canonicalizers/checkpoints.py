@@ -25,6 +25,7 @@ from samrot.structures.fingerprints import pack, union, unpack
 BUNDLED = {
     "c4": ("canonicalizer_c4.safetensors", 0.0),
     "c4_aspect": ("canonicalizer_c4.safetensors", 1.27),
+    "d4": ("canonicalizer_d4.safetensors", 0.0),
 }
 _FORMAT = "samrot-canonicalizer"
 
@@ -167,8 +168,8 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
 
     Args:
         name: ``"c4"`` (bundled default, blind to the aspect ratio), ``"c4_aspect"`` (bundled, the
-            same and the evidence of the aspect ratio), or the path of a checkpoint that ``samrot
-            train`` wrote.
+            same and the evidence of the aspect ratio), ``"d4"`` (bundled, mirror images too), or
+            the path of a checkpoint that ``samrot train`` wrote.
         device: where it runs.
 
     Raises:

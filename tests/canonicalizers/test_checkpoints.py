@@ -16,6 +16,7 @@ from samrot.canonicalizers import (
     save_canonicalizer,
 )
 from samrot.errors import InputError
+from samrot.geometry.groups import C4, D4
 from tests.conftest import random_photo, small_options
 
 
@@ -38,9 +39,11 @@ def test_round_trip(architecture: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_bundled(name: str) -> None:
-    pose = load_canonicalizer(name).estimate(random_photo(0, 48, 64))
-    assert pose.element in range(4)
-    assert pose.probabilities.shape == (4,)
+    canonicalizer = load_canonicalizer(name)
+    pose = canonicalizer.estimate(random_photo(0, 48, 64))
+    assert canonicalizer.group is (D4 if name == "d4" else C4)
+    assert pose.element in range(canonicalizer.group.order)
+    assert pose.probabilities.shape == (canonicalizer.group.order,)
     np.testing.assert_allclose(pose.probabilities.sum(), 1)
 
 
