@@ -243,13 +243,12 @@ def build_prompt_source(
             )
         if isinstance(settings.file, str):
             return UprightDetections(dataset, read_detections(settings.file, dataset, settings))
+        by_element = {factor_angle(angle)[0]: path for angle, path in settings.file.items()}
         return ViewDetections(
             dataset,
             {
                 element: read_detections(path, dataset, settings, element)
-                for element, path in (
-                    (factor_angle(angle)[0], path) for angle, path in settings.file.items()
-                )
+                for element, path in by_element.items()
             },
         )
     if settings.detector is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -122,5 +121,5 @@ def _check_photos(dataset: CocoDataset, image_ids: list[int]) -> None:
 
 
 def _read_summary(run: RunFolder) -> dict[str, Any]:
-    summary: dict[str, Any] = json.loads(Path(run.path / _SUMMARY).read_text())
+    summary: dict[str, Any] = json.loads((run.path / _SUMMARY).read_text())
     return summary
