@@ -19,13 +19,11 @@ class Method:
     """One way to treat a photo that may be turned.
 
     Args:
-        meaning: line of help texts.
         pose_source: source of poses of a view.
         estimates: a canonicalizer is needed, and its poses are scored.
         undoes_pose: False for the plain model, which knows of no poses.
     """
 
-    meaning: str
     pose_source: Callable[[Canonicalizer | None, OrbitView], PoseSource]
     estimates: bool = False
     undoes_pose: bool = True
@@ -37,9 +35,10 @@ def _canonical(canonicalizer: Canonicalizer | None, view: OrbitView) -> PoseSour
 
 
 METHODS = {
-    "none": Method(
-        "the plain model on the turned photo", lambda _, view: UPRIGHT, undoes_pose=False
-    ),
-    "canonical": Method("turned back as the canonicalizer says", _canonical, estimates=True),
-    "oracle": Method("turned back by the known angle", lambda _, view: GivenPose(view.pose)),
+    # The plain model on the turned photo.
+    "none": Method(lambda _, view: UPRIGHT, undoes_pose=False),
+    # Turned back as the canonicalizer says.
+    "canonical": Method(_canonical, estimates=True),
+    # Turned back by the known angle.
+    "oracle": Method(lambda _, view: GivenPose(view.pose)),
 }
