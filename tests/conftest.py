@@ -12,7 +12,13 @@ import pytest
 import torch
 from PIL import Image
 from segment_anything.build_sam import _build_sam
-from segment_anything.modeling import Sam
+from segment_anything.modeling import (
+    ImageEncoderViT,
+    MaskDecoder,
+    PromptEncoder,
+    Sam,
+    TwoWayTransformer,
+)
 
 from samrot.canonicalizers import Canonicalizer, build_canonicalizer
 from samrot.data.coco import CocoDataset
@@ -22,6 +28,8 @@ from samrot.geometry.pose import Pose
 from samrot.segmenters import Encoding, Prompts, Segmentation
 
 COCO_MINI = Path(__file__).parents[2] / "shared" / "coco-mini"
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread a worker, and in what it starts
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
@@ -103,6 +111,25 @@ def small_vit() -> Sam:
     sam: Sam = _build_sam(
         encoder_embed_dim=32, encoder_depth=2, encoder_num_heads=2, encoder_global_attn_indexes=[1]
     )
+    return sam.eval()
+
+
+def small_sam(seed: int = 0) -> Sam:
+    """The official parts on a square of 256, with positions, biases and norms that matter."""
+    torch.manual_seed(seed)
+    encoder = ImageEncoderViT(
+        img_size=256, embed_dim=32, depth=2, num_heads=2, out_chans=256, use_rel_pos=True,
+        window_size=14, global_attn_indexes=(1,),
+    )  # fmt: skip
+    decoder = MaskDecoder(
+        transformer_dim=256,
+        transformer=TwoWayTransformer(depth=2, embedding_dim=256, num_heads=8, mlp_dim=2048),
+    )
+    sam = Sam(encoder, PromptEncoder(256, (16, 16), (256, 256), 16), decoder)
+    with torch.no_grad():
+        for name, parameter in sam.named_parameters():
+            if parameter.ndim == 1 or "rel_pos" in name or "pos_embed" in name:
+                parameter.add_(torch.randn(parameter.shape) * 0.2)
     return sam.eval()
 
 

@@ -1,6 +1,6 @@
 r"""What samrot costs, side by side with what it replaces, in one run.
 
-python tools/benchmark.py OUT [--only predictor canonicalizer training encoder batches evaluation \
+python tools/benchmark.py OUT [--only predictor canonicalizer training encoder decoder batches evaluation \
     stages images sizes boxes masks memory] [--sam sam_vit_b] [--photos 3] [--repeats 5] \
     [--equiadapt FOLDER] [--data IMAGES ANNOTATIONS] [--memory-photos 500 5000]
 
@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from benchmarks.canonicalizers import compare_canonicalizer, compare_training
+from benchmarks.decoders import compare_decoder
 from benchmarks.encoders import compare_batches, compare_encoder, compare_masks
 from benchmarks.memory import compare_memory
 from benchmarks.photos import (
@@ -41,6 +42,7 @@ TIMINGS: dict[str, Callable[[Options], Timings]] = {
     "canonicalizer": compare_canonicalizer,
     "training": compare_training,
     "encoder": compare_encoder,
+    "decoder": compare_decoder,
     "batches": compare_batches,
     "evaluation": compare_evaluation,
     "stages": compare_stages,

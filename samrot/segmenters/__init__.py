@@ -1,5 +1,6 @@
 """Floor 4: promptable segmenters behind one small protocol."""
 
+from samrot.segmenters.fast_decoder import DecoderSettings
 from samrot.segmenters.fast_encoder import EncoderSettings
 from samrot.segmenters.loading import (
     SEGMENTERS,
@@ -16,6 +17,7 @@ from samrot.structures.segmentation import Segmentation
 __all__ = [
     "SEGMENTERS",
     "BatchEncoder",
+    "DecoderSettings",
     "EncoderSettings",
     "Encoding",
     "Prompts",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from samrot.errors import InputError, check_choice
+from samrot.segmenters.derived import Derived, in_dtype
 
 ATTENTIONS = ("original", "sdpa")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -76,7 +76,7 @@ class SdpaAttention(nn.Module):
         return own.proj(read.transpose(1, 2).reshape(batch, height, width, -1))
 
 
-class FastEncoder(nn.Module):
+class FastEncoder:
     """An image encoder that computes as the settings say, float32 in and out.
 
     Args:
@@ -88,32 +88,32 @@ class FastEncoder(nn.Module):
     """
 
     def __init__(self, encoder: nn.Module, settings: EncoderSettings) -> None:
-        super().__init__()
+        if settings.attention == "sdpa" and not isinstance(encoder, ImageEncoderViT):
+            raise InputError(
+                "attention is sdpa, but the image encoder is no ViT of segment-anything; leave "
+                "it at original"
+            )
         self.dtype = DTYPES[settings.dtype]
         self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        as_they_are = self.dtype == torch.float32 and not settings.channels_last
-        shared = {id(parameter): parameter for parameter in encoder.parameters()}
-        own = copy.deepcopy(encoder, shared if as_they_are else None)
-        if settings.attention == "sdpa":
-            if not isinstance(own, ImageEncoderViT):
-                raise InputError(
-                    "attention is sdpa, but the image encoder is no ViT of segment-anything; leave "
-                    "it at original"
-                )
-            for block in own.blocks:
-                block.attn = SdpaAttention(block.attn)
-        own = own.to(self.dtype)
-        if settings.channels_last:
-            own = own.to(memory_format=torch.channels_last)
-        self.encoder = own
+        self.settings = settings
+        self.encoder = Derived(encoder, self._derive)
         self.compiler_errors: tuple[type[Exception], ...] = ()
         if settings.compile:
             from torch._dynamo.exc import BackendCompilerFailed  # seconds to import
 
-            own.compile()
             self.compiler_errors = (BackendCompilerFailed,)
 
-    def forward(self, squares: Tensor) -> Tensor:
+    def _derive(self, encoder: nn.Module) -> nn.Module:
+        own = in_dtype(encoder, self.dtype, channels_last=self.settings.channels_last)
+        if self.settings.attention == "sdpa":
+            assert isinstance(own, ImageEncoderViT)
+            for block in own.blocks:
+                block.attn = SdpaAttention(block.attn)
+        if self.settings.compile:
+            own.compile()
+        return own
+
+    def __call__(self, squares: Tensor) -> Tensor:
         """(B, 3, S, S) to (B, C, s, s).
 
         Raises:
@@ -121,9 +121,10 @@ class FastEncoder(nn.Module):
         """
         squares = squares.to(self.dtype, memory_format=self.layout)
         try:
-            return self.encoder(squares).float().contiguous()
+            embeddings: Tensor = self.encoder()(squares)
         except self.compiler_errors as error:
             raise InputError(
                 f"compile is true, but torch.compile fails here ({str(error).splitlines()[0]}); it "
                 "needs a C++ compiler, for a GPU Triton: install it, or leave compile out"
             ) from error
+        return embeddings.float().contiguous()

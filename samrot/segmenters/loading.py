@@ -18,6 +18,7 @@ from segment_anything.modeling import Sam
 from samrot import weights
 from samrot.errors import InputError, check_choice, check_range
 from samrot.runtime.devices import check_device
+from samrot.segmenters.fast_decoder import DecoderSettings
 from samrot.segmenters.fast_encoder import EncoderSettings
 from samrot.segmenters.filled_box import FilledBoxSegmenter
 from samrot.segmenters.grabcut import GrabCutSegmenter
@@ -87,6 +88,7 @@ def load_segmenter(
     checkpoint: str | Path | None = None,
     device: str = "cpu",
     encoder: EncoderSettings | None = None,
+    decoder: DecoderSettings | None = None,
 ) -> Segmenter:
     """A segmenter, ready for inference.
 
@@ -97,21 +99,23 @@ def load_segmenter(
             or the official one from the weights folder (``weights/README.md``).
         device: ``cpu``, ``cuda``, ...
         encoder: a faster image encoder, for the ``segment_anything`` models.
+        decoder: a faster mask decoder, for the ``segment_anything`` models.
 
     Raises:
         InputError: if the name is unknown, or the file missing, damaged or of another architecture;
-            or if the encoder settings do not fit the segmenter.
+            or if the encoder or decoder settings do not fit the segmenter.
     """
     check_choice("segmenter", name, SEGMENTERS)
     check_device(device)
     segmenter = SEGMENTERS[name](checkpoint, device)
-    if encoder is None or encoder == EncoderSettings():
+    if encoder in (None, EncoderSettings()) and decoder in (None, DecoderSettings()):
         return segmenter
     if not isinstance(segmenter, SamSegmenter):
         raise InputError(
-            f"encoder settings are given, but {name} is no segment_anything model; leave them out"
+            f"encoder or decoder settings are given, but {name} is no segment_anything model; "
+            "leave them out"
         )
-    faster = SamSegmenter(segmenter.sam, segmenter.name, encoder=encoder)
+    faster = SamSegmenter(segmenter.sam, segmenter.name, encoder=encoder, decoder=decoder)
     faster.trained_on = segmenter.trained_on
     return faster
 
@@ -138,11 +142,13 @@ class SegmenterSettings(SegmenterWeights):
             or detector (the masks of the live detector itself).
         checkpoint: weight file, folder or hub id; None for the bundled or official one.
         encoder: how the image encoder of a segment_anything model computes; faster ways.
+        decoder: how its mask decoder computes; faster ways.
         multimask: decode three masks and keep the one of the highest predicted IoU.
         refine: times that the low-resolution logits are fed back as mask input.
     """
 
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    decoder: DecoderSettings = field(default_factory=DecoderSettings)
     multimask: bool = False
     refine: int = 0
 
@@ -152,5 +158,9 @@ class SegmenterSettings(SegmenterWeights):
     def load(self, device: str) -> Segmenter:
         """The segmenter, on that device."""
         return load_segmenter(
-            self.name, checkpoint=self.checkpoint, device=device, encoder=self.encoder
+            self.name,
+            checkpoint=self.checkpoint,
+            device=device,
+            encoder=self.encoder,
+            decoder=self.decoder,
         )

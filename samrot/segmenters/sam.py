@@ -14,6 +14,7 @@ from torch import Tensor
 
 from samrot import weights
 from samrot.errors import InputError, MissingFileError
+from samrot.segmenters.fast_decoder import DecoderSettings, FastDecoder
 from samrot.segmenters.fast_encoder import EncoderSettings, FastEncoder
 from samrot.segmenters.protocol import Encoding, check_remains
 from samrot.structures.prompts import Prompts, check_mask_inputs
@@ -27,18 +28,27 @@ class SamSegmenter:
         sam: the model; used as it is, on the device it is on.
         name: name in records.
         encoder: how the image encoder computes; the default is exactly segment-anything's way.
+        decoder: how the mask decoder computes; the default likewise.
     """
 
     predicts_scores = True
     trained_on: np.ndarray | None = None  # (N,) uint64, fingerprints of photos; None: not known
 
     def __init__(
-        self, sam: Sam, name: str = "sam", *, encoder: EncoderSettings | None = None
+        self,
+        sam: Sam,
+        name: str = "sam",
+        *,
+        encoder: EncoderSettings | None = None,
+        decoder: DecoderSettings | None = None,
     ) -> None:
         self.sam = sam
         self.fast_encoder: FastEncoder | None = None
         if encoder is not None and encoder != EncoderSettings():
             self.fast_encoder = FastEncoder(sam.image_encoder, encoder)
+        self.fast_decoder: FastDecoder | None = None
+        if decoder is not None and decoder != DecoderSettings():
+            self.fast_decoder = FastDecoder(sam.mask_decoder, decoder)
         self.name = name
         self.transform = ResizeLongestSide(sam.image_encoder.img_size)
 
@@ -113,18 +123,38 @@ class SamSegmenter:
             boxes=boxes,
             masks=None if mask_inputs is None else mask_inputs.to(self.device, torch.float),
         )
-        low_res_logits, scores = self.sam.mask_decoder(
-            image_embeddings=encoding.features,
-            image_pe=self.sam.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse_embeddings,
-            dense_prompt_embeddings=dense_embeddings,
-            multimask_output=multimask_output,
+        embeddings = {
+            "image_embeddings": encoding.features,
+            "image_pe": self.sam.prompt_encoder.get_dense_pe(),
+            "sparse_prompt_embeddings": sparse_embeddings,
+            "dense_prompt_embeddings": dense_embeddings,
+        }
+        if self.fast_decoder is None:
+            low_res, scores = self.sam.mask_decoder(**embeddings, multimask_output=multimask_output)
+            logits = self._full_size(low_res, encoding.size_hw)
+            masks = logits if return_logits else logits > self.sam.mask_threshold
+            return Segmentation(masks, scores, low_res)
+        windows = self.fast_decoder.windows(
+            None if points else boxes, self.sam.image_encoder.img_size, encoding.features.shape[-1]
         )
-        logits = self.sam.postprocess_masks(
-            low_res_logits, self._input_size(encoding.size_hw), encoding.size_hw
+        low_res, scores = self.fast_decoder(
+            **embeddings, multimask_output=multimask_output, windows=windows
         )
-        masks = logits if return_logits else logits > self.sam.mask_threshold
-        return Segmentation(masks, scores, low_res_logits)
+        # One prompt at a time: logits of full size are large.
+        masks = torch.empty(
+            (*scores.shape, *encoding.size_hw),
+            dtype=torch.float if return_logits else torch.bool,
+            device=self.device,
+        )
+        for mask, logits in zip(masks, low_res.split(1), strict=True):
+            full = self._full_size(logits, encoding.size_hw)[0]
+            mask.copy_(full if return_logits else full > self.sam.mask_threshold)
+        return Segmentation(masks, scores, low_res)
+
+    def _full_size(self, low_res_logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
+        input_size = self._input_size(size_hw)
+        logits: Tensor = self.sam.postprocess_masks(low_res_logits, input_size, size_hw)
+        return logits
 
     def _no_masks(
         self, encoding: Encoding, multimask_output: bool, return_logits: bool
