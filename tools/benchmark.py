@@ -1,8 +1,8 @@
 r"""What samrot costs, side by side with what it replaces, in one run.
 
-python tools/benchmark.py OUT [--only predictor canonicalizer training encoder decoder batches evaluation \
-    stages images sizes boxes masks memory] [--sam sam_vit_b] [--photos 3] [--repeats 5] \
-    [--equiadapt FOLDER] [--data IMAGES ANNOTATIONS] [--memory-photos 500 5000]
+python tools/benchmark.py OUT [--only predictor canonicalizer training encoder decoder batches \
+    evaluation stages images sizes boxes masks memory] [--sam sam_vit_b] [--photos 3] \
+    [--repeats 5] [--equiadapt FOLDER] [--data IMAGES ANNOTATIONS] [--memory-photos 500 5000]
 
 Each comparison runs its contestants in turn, ``repeats`` times over, so that a slow moment of the
 machine hits all of them; what counts is the ratio of the medians. SAMs have random weights of the

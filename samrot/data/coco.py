@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -166,6 +167,35 @@ class CocoDataset:
                     f"{name}; it is taken to be {value}",
                     stacklevel=3,
                 )
+
+
+def merge_datasets(datasets: Sequence[CocoDataset]) -> CocoDataset:
+    """Several datasets as one; with more than one, ids are numbered anew, categories kept apart."""
+    if len(datasets) == 1:
+        return datasets[0]
+    content: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": [], "categories": []}
+    for dataset in datasets:
+        new = {
+            kind: {record["id"]: len(content[kind]) + n for n, record in enumerate(records, 1)}
+            for kind, records in dataset.content.items()
+            if kind in content
+        }
+        for image in dataset.content["images"]:
+            path = str((dataset.image_folder / image["file_name"]).resolve())
+            content["images"].append({**image, "id": new["images"][image["id"]], "file_name": path})
+        for annotation in dataset.content["annotations"]:
+            content["annotations"].append(
+                {
+                    **annotation,
+                    "id": new["annotations"][annotation["id"]],
+                    "image_id": new["images"][annotation["image_id"]],
+                    "category_id": new["categories"][annotation["category_id"]],
+                }
+            )
+        for category in dataset.content["categories"]:
+            content["categories"].append({**category, "id": new["categories"][category["id"]]})
+    # Absolute file names: the folder does not count.
+    return CocoDataset(Path("/"), content, ", ".join(dataset.source for dataset in datasets))
 
 
 def read_json(path: str | Path, name: str) -> Any:

@@ -32,16 +32,36 @@ class PhotoSettings:
 def find_photos(source: PhotoSettings) -> tuple[list[Path], bool | None]:
     """The photo files of a source, and whether EXIF applies to them (not under COCO JSON)."""
     paths, apply_exif = _find_all_photos(source)
-    if source.include is not None:
-        paths = [path for path in paths if _is_listed(path, read_list(source.include))]
-    if source.exclude is not None:
-        paths = [path for path in paths if not _is_listed(path, read_list(source.exclude))]
+    paths = [path for path in paths if _is_kept(path, source.include, source.exclude)]
     if not paths:
         raise InputError(
             f"include {source.include} and exclude {source.exclude} leave no photo of "
             f"{', '.join(source.images)}; expected the ends of paths, one a line"
         )
     return paths, apply_exif
+
+
+def select_photos(dataset: CocoDataset, include: str | None, exclude: str | None) -> CocoDataset:
+    """A dataset without the photos that the lists leave out; lists as in ``PhotoSettings``."""
+    kept = [i for i in dataset.image_ids if _is_kept(dataset.image_path(i), include, exclude)]
+    if len(kept) == len(dataset.images):
+        return dataset
+    if not kept:
+        raise InputError(
+            f"include {include} and exclude {exclude} leave no photo of {dataset.source}"
+        )
+    content = {
+        **dataset.content,
+        "images": [dataset.images[image_id] for image_id in kept],
+        "annotations": [a for i in kept for a in dataset.annotations_by_image[i]],
+    }
+    return CocoDataset(dataset.image_folder, content, dataset.source)
+
+
+def _is_kept(path: Path, include: str | None, exclude: str | None) -> bool:
+    if include is not None and not _is_listed(path, read_list(include)):
+        return False
+    return exclude is None or not _is_listed(path, read_list(exclude))
 
 
 @lru_cache

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from samrot.canonicalizers import Canonicalizer
 from samrot.canonicalizers.thumbnail import FILL
-from samrot.segmenters.sam_mini import DensePromptEncoder
+from samrot.segmenters.dense_prompts import DensePromptEncoder
 
 
 class PoseModel(nn.Module):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from segment_anything.build_sam import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
@@ -25,18 +26,23 @@ from samrot.segmenters.grabcut import GrabCutSegmenter
 from samrot.segmenters.lora import merge_lora
 from samrot.segmenters.protocol import Segmenter
 from samrot.segmenters.sam import SamSegmenter, load_official
-from samrot.segmenters.sam_mini import build_sam_mini
+from samrot.segmenters.sam_mini import MiniDecoder, build_sam_mini
+from samrot.segmenters.sam_mini_1 import build_sam_mini_1
 from samrot.segmenters.transformers_sam import load_transformers
 from samrot.structures.fingerprints import pack, unpack
 
 _MINI_FORMAT = "samrot-sam-mini"
 _MINI_FILE = "sam_mini.safetensors"
+# Version in the header of a checkpoint -> architecture; samrot 0.1.0 wrote no version.
+MINI_VERSIONS: dict[int, Callable[..., Sam]] = {1: build_sam_mini_1, 2: build_sam_mini}
 
 
 def _load_mini(checkpoint: str | Path | None, device: str) -> SamSegmenter:
     path = weights.bundled(_MINI_FILE) if checkpoint is None else Path(checkpoint)
     state, header = weights.load(path, format_name=_MINI_FORMAT)
-    sam = build_sam_mini()
+    version = header.get("version", 1)
+    check_choice(f"{path}: version", version, MINI_VERSIONS)
+    sam = MINI_VERSIONS[version]()
     weights.load_into(sam, state, path)
     segmenter = SamSegmenter(sam.requires_grad_(False).to(device), "sam_mini")
     segmenter.trained_on = unpack(header.get("trained_on"))
@@ -53,10 +59,17 @@ def save_sam(sam: Sam, path: str | Path, trained_on: np.ndarray | None = None) -
     """
     state = merge_lora(sam).state_dict()
     if Path(path).suffix == ".safetensors":
-        header = {} if trained_on is None else {"trained_on": pack(trained_on.tolist())}
+        header: dict[str, Any] = {"version": mini_version(sam)}
+        if trained_on is not None:
+            header["trained_on"] = pack(trained_on.tolist())
         weights.save(path, state, format_name=_MINI_FORMAT, header=header)
     else:
         weights.save_official(path, state)
+
+
+def mini_version(sam: Sam) -> int:
+    """Which ``sam_mini`` it is, a key of ``MINI_VERSIONS``."""
+    return 2 if isinstance(sam.mask_decoder, MiniDecoder) else 1
 
 
 def _without_weights(

@@ -1,226 +1,198 @@
-"""``sam_mini``: a ``segment_anything`` Sam of five million parameters that trains on two CPU cores.
+"""``sam_mini``: a ``segment_anything`` Sam of three million parameters that trains on a CPU.
 
-The class and the interfaces are SAM's. Three parts are choices for little data and few cores: a
-convolutional encoder with an embedding at stride 8 instead of a ViT at stride 16; prompts that are
-also drawn into the dense embedding, so that "inside the box" need not be learned from scratch
-through attention; and a mask decoder whose image side is convolutional.
+The class and the interfaces are SAM's. What differs is for little data and few cores: the image
+encoder is an EfficientNet-Lite with a feature pyramid, to start from ImageNet weights; prompts are
+also drawn into the dense embedding, so that "inside the box" need not be learned through attention;
+and the image side of the mask decoder is convolutional, at stride 16, with details added as it is
+upscaled. Finer levels of the pyramid ride in the channels of the one embedding that SAM has.
 """
 
 from __future__ import annotations
 
 import torch
-from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam
+from segment_anything.modeling import MaskDecoder, Sam
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from samrot import weights
+from samrot.layers.efficientnet_lite import EfficientNetLite, fold_published_weights
+from samrot.segmenters.dense_prompts import DensePromptEncoder
+
 IMAGE_SIZE = 512
-STRIDE = 8
-EMBED_DIM = 96
+STRIDE = 16
+EMBED_DIM = 128
+MIDDLE_DIM, FINE_DIM = 48, 16  # channels at strides 8 and 4
+VARIANT, STAGES, LAST_BLOCKS = 0, 6, 2  # of EfficientNet-Lite: two blocks of the sixth stage
 
 
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with group normalisation around a shortcut."""
+class ConvBlock(nn.Module):
+    """A depthwise convolution and two pointwise ones, around a shortcut (Liu et al. 2022)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, kernel_size: int = 5) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels),
             nn.GroupNorm(channels // 16, channels),
+            nn.Conv2d(channels, 2 * channels, 1),
             nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.GroupNorm(channels // 16, channels),
+            nn.Conv2d(2 * channels, channels, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same."""
-        return F.relu(x + self.body(x))
+        return x + self.body(x)
 
 
-def _downscale(in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel_size, 2, kernel_size // 2, bias=False),
-        nn.GroupNorm(out_channels // 16, out_channels),
-        nn.ReLU(inplace=True),
-    )
-
-
-class ConvEncoder(nn.Module):
-    """Residual pyramid with a transformer layer at the coarsest scale, merged at stride 8.
+class PyramidEncoder(nn.Module):
+    """EfficientNet-Lite with a feature pyramid; three of its levels in one embedding.
 
     Args:
-        img_size: side of the square input, as ``Sam`` expects to find it.
-        out_chans: channels of the embedding.
+        img_size: side of the square input, a multiple of 32, as ``Sam`` expects to find it.
     """
 
-    def __init__(self, img_size: int = IMAGE_SIZE, out_chans: int = EMBED_DIM) -> None:
+    def __init__(self, img_size: int = IMAGE_SIZE) -> None:
         super().__init__()
         self.img_size = img_size
-        self.stem = nn.Sequential(_downscale(3, 32, 5), _downscale(32, 64), ResidualBlock(64))
-        self.stride8 = nn.Sequential(_downscale(64, 128), ResidualBlock(128), ResidualBlock(128))
-        self.stride16 = nn.Sequential(_downscale(128, 192), ResidualBlock(192), ResidualBlock(192))
-        self.stride32 = nn.Sequential(_downscale(192, 256), ResidualBlock(256))
-        self.context = nn.TransformerEncoderLayer(
-            256, 8, 512, dropout=0.0, batch_first=True, norm_first=True
+        self.features = EfficientNetLite(VARIANT, STAGES)
+        last = self.features.stages[-1]
+        assert isinstance(last, nn.Sequential)
+        self.features.stages[-1] = last[:LAST_BLOCKS]
+        channels = {4: 24, 8: 40, 16: 112, 32: self.features.channels}
+        widths = {4: FINE_DIM, 8: MIDDLE_DIM, 16: EMBED_DIM, 32: EMBED_DIM}
+        self.laterals = nn.ModuleDict(
+            {str(stride): nn.Conv2d(channels[stride], widths[stride], 1) for stride in channels}
         )
-        self.laterals = nn.ModuleList(nn.Conv2d(c, out_chans, 1) for c in (128, 192, 256))
-        self.merge = nn.Sequential(
-            nn.Conv2d(out_chans, out_chans, 3, padding=1, bias=False),
-            nn.GroupNorm(out_chans // 16, out_chans),
-        )
+        self.context = ConvBlock(EMBED_DIM)
+        self.merge = nn.Sequential(ConvBlock(EMBED_DIM), nn.GroupNorm(8, EMBED_DIM))
+        self.to_middle = nn.Conv2d(EMBED_DIM, MIDDLE_DIM, 1)
+        self.to_fine = nn.Conv2d(MIDDLE_DIM, FINE_DIM, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) normalised to (B, out_chans, S / 8, S / 8)."""
-        fine = self.stride8(self.stem(images))
-        middle = self.stride16(fine)
-        coarse = self.stride32(middle)
-        tokens = self.context(coarse.flatten(2).transpose(1, 2))
-        coarse = tokens.transpose(1, 2).reshape(coarse.shape)
-        merged = self.laterals[2](coarse)
-        for lateral, level in ((self.laterals[1], middle), (self.laterals[0], fine)):
-            merged = F.interpolate(merged, scale_factor=2.0, mode="bilinear") + lateral(level)
-        return self.merge(merged)
+        """(B, 3, S, S) normalised to (B, C, S / 16, S / 16); see ``levels``."""
+        at_stride = {}
+        features = self.features.stem(images.contiguous(memory_format=torch.channels_last))
+        for stage in self.features.stages:
+            features = stage(features)
+            at_stride[images.shape[-1] // features.shape[-1]] = features  # the last one counts
+        laterals = {
+            int(stride): conv(at_stride[int(stride)]) for stride, conv in self.laterals.items()
+        }
+        coarse = self.merge(laterals[16] + _twice(self.context(laterals[32])))
+        middle = laterals[8] + _twice(self.to_middle(coarse))
+        fine = laterals[4] + _twice(self.to_fine(middle))
+        return torch.cat([coarse, F.pixel_unshuffle(middle, 2), F.pixel_unshuffle(fine, 4)], dim=1)
 
 
-class DensePromptEncoder(PromptEncoder):
-    """SAM's prompt encoder, which also draws boxes and points into the dense embedding.
+def levels(embedding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The levels that ride in an embedding: (B, C, h, w), (B, ., 2h, 2w), (B, ., 4h, 4w)."""
+    coarse, middle, fine = embedding.split([EMBED_DIM, 4 * MIDDLE_DIM, 16 * FINE_DIM], dim=1)
+    return coarse, F.pixel_shuffle(middle, 2), F.pixel_shuffle(fine, 4)
 
-    Each cell of the embedding learns where it lies relative to the box (in box sizes and in pixels)
-    and how near it is to the clicked points.
-    """
 
-    DRAWN_CHANNELS = 15
-    POINT_RADII = (8.0, 32.0)  # pixels of the input square
+def _twice(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear")
 
-    def __init__(self, embed_dim: int, image_embedding_size: int, input_image_size: int) -> None:
+
+class MiniDecoder(MaskDecoder):
+    """SAM's mask decoder over a convolutional image side, with finer levels added on the way up."""
+
+    def __init__(self) -> None:
         super().__init__(
-            embed_dim=embed_dim,
-            image_embedding_size=(image_embedding_size, image_embedding_size),
-            input_image_size=(input_image_size, input_image_size),
-            mask_in_chans=16,
+            num_multimask_outputs=3,
+            transformer=ConvTwoWay(),
+            transformer_dim=EMBED_DIM,
+            iou_head_depth=3,
+            iou_head_hidden_dim=EMBED_DIM,
         )
-        self.drawing = nn.Sequential(
-            nn.Conv2d(self.DRAWN_CHANNELS, 64, 1), nn.GELU(), nn.Conv2d(64, embed_dim, 1)
+        self.output_upscaling = nn.ModuleDict(
+            {
+                "middle": nn.ConvTranspose2d(EMBED_DIM, MIDDLE_DIM, 2, 2),
+                "refine": nn.Sequential(
+                    nn.GroupNorm(3, MIDDLE_DIM), nn.ReLU(inplace=True), ConvBlock(MIDDLE_DIM, 3)
+                ),
+                "fine": nn.ConvTranspose2d(MIDDLE_DIM, FINE_DIM, 2, 2),
+                "last": nn.Sequential(
+                    nn.ReLU(inplace=True),
+                    nn.Conv2d(FINE_DIM, FINE_DIM, 3, padding=1),
+                    nn.ReLU(inplace=True),
+                ),
+            }
         )
 
-    def forward(
+    def predict_masks(
         self,
-        points: tuple[Tensor, Tensor] | None,
-        boxes: Tensor | None,
-        masks: Tensor | None,
+        image_embeddings: Tensor,
+        image_pe: Tensor,
+        sparse_prompt_embeddings: Tensor,
+        dense_prompt_embeddings: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """As ``PromptEncoder.forward``: sparse (B, N, C) and dense (B, C, H, W) embeddings."""
-        sparse, dense = super().forward(points=points, boxes=boxes, masks=masks)
-        num_prompts = len(sparse)
-        drawn = torch.cat(
-            [self.draw_boxes(boxes, num_prompts), self.draw_points(points, num_prompts)], dim=1
+        """As ``MaskDecoder.predict_masks``; the embedding is of one photo, or one for each prompt.
+
+        Returns:
+            (B, 4, h, w) logits, the single mask first, and (B, 4) predicted IoUs.
+        """
+        coarse, middle, fine = levels(image_embeddings)
+        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        batch = len(sparse_prompt_embeddings)
+        tokens = torch.cat([own.expand(batch, -1, -1), sparse_prompt_embeddings], dim=1)
+        tokens, image = self.transformer(coarse + dense_prompt_embeddings, image_pe, tokens)
+        upscaling = self.output_upscaling
+        image = upscaling["refine"](upscaling["middle"](image) + middle)
+        image = upscaling["last"](upscaling["fine"](image) + fine)
+        filters = torch.stack(
+            [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )
-        return sparse, dense + self.drawing(drawn)
-
-    def _cell_centres(self) -> tuple[Tensor, Tensor]:
-        height, width = self.image_embedding_size
-        device = self._get_device()
-        y = (torch.arange(height, device=device) + 0.5) * (self.input_image_size[0] / height)
-        x = (torch.arange(width, device=device) + 0.5) * (self.input_image_size[1] / width)
-        return x[None, None, :], y[None, :, None]
-
-    def draw_boxes(self, boxes: Tensor | None, num_prompts: int) -> Tensor:
-        """(B, 4) boxes, or none for B prompts, to (B, 11, H, W)."""
-        height, width = self.image_embedding_size
-        if boxes is None:
-            return torch.zeros(num_prompts, 11, height, width, device=self._get_device())
-        x, y = self._cell_centres()
-        x0, y0, x1, y1 = boxes.float().reshape(-1, 4)[:, :, None, None].unbind(1)
-        box_width, box_height = (x1 - x0).clamp(min=1.0), (y1 - y0).clamp(min=1.0)
-        pixels = [edge.expand(-1, height, width) for edge in (x - x0, x1 - x, y - y0, y1 - y)]
-        sizes = [box_width, box_width, box_height, box_height]
-        relative = [(d / s).clamp(-1.0, 2.0) for d, s in zip(pixels, sizes, strict=True)]
-        fine = [(d / STRIDE).clamp(-2.0, 2.0) for d in pixels]
-        extent = [(s / 64).log().expand(-1, height, width) for s in (box_width, box_height)]
-        return torch.stack([*relative, *fine, *extent, torch.ones_like(pixels[0])], dim=1)
-
-    def draw_points(self, points: tuple[Tensor, Tensor] | None, num_prompts: int) -> Tensor:
-        """(B, N, 2) points and (B, N) labels, or none for B prompts, to (B, 4, H, W)."""
-        height, width = self.image_embedding_size
-        if points is None:
-            return torch.zeros(num_prompts, 4, height, width, device=self._get_device())
-        coords, labels = points
-        x, y = self._cell_centres()
-        px, py = coords.float()[..., None, None].unbind(2)  # (B, N, 1, 1)
-        squared = (x - px) ** 2 + (y - py) ** 2
-        planes = []
-        for label in (1, 0):
-            chosen = (labels == label)[..., None, None]
-            for radius in self.POINT_RADII:
-                bump = torch.exp(-squared / (2 * radius**2)) * chosen
-                planes.append(bump.amax(dim=1))
-        return torch.stack(planes, dim=1)
+        masks = (filters @ image.flatten(2)).unflatten(2, image.shape[2:])
+        return masks, self.iou_prediction_head(tokens[:, 0])
 
 
 class ConvTwoWay(nn.Module):
-    """The mask decoder's exchange between prompt tokens and image, cheap on a CPU.
+    """The exchange between prompt tokens and image: tokens read it, convolutions update it.
 
-    Takes the place of SAM's ``TwoWayTransformer``. Tokens read the image by cross-attention; the
-    image is updated by convolutions that a summary of the tokens modulates (FiLM), instead of by
-    attention from every pixel.
+    What the tokens say modulates the image by a scale and a shift (FiLM), in place of attention
+    from every pixel.
+
+    Args:
+        rounds: times that both are updated.
     """
 
-    def __init__(self, embed_dim: int = EMBED_DIM, rounds: int = 2) -> None:
+    def __init__(self, rounds: int = 2) -> None:
         super().__init__()
-        self.rounds = nn.ModuleList(_ConvTwoWayRound(embed_dim) for _ in range(rounds))
-        self.last = ResidualBlock(embed_dim)
-        self.reader = _TokenReader(embed_dim)
+        self.blocks = nn.ModuleList(ConvBlock(EMBED_DIM) for _ in range(rounds + 1))
+        self.readers = nn.ModuleList(TokenReader() for _ in range(rounds + 1))
+        self.films = nn.ModuleList(nn.Linear(EMBED_DIM, 2 * EMBED_DIM) for _ in range(rounds))
+        for parameter in self.films.parameters():  # at first the image stays as it is
+            nn.init.zeros_(parameter)
 
-    def forward(
-        self, image_embedding: Tensor, image_pe: Tensor, point_embedding: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """As ``TwoWayTransformer``: (B, C, H, W), (B, C, H, W), (B, N, C) to tokens and pixels.
-
-        Returns:
-            (B, N, C) tokens and (B, H * W, C) pixels.
-        """
-        image, tokens = image_embedding, point_embedding
-        for round_ in self.rounds:
-            image, tokens = round_(image, image_pe, tokens, point_embedding)
-        image = self.last(image)
-        tokens = self.reader(image, image_pe, tokens, point_embedding)
-        return tokens, image.flatten(2).transpose(1, 2)
-
-
-class _ConvTwoWayRound(nn.Module):
-    def __init__(self, embed_dim: int) -> None:
-        super().__init__()
-        self.block = ResidualBlock(embed_dim)
-        self.reader = _TokenReader(embed_dim)
-        self.film = nn.Linear(embed_dim, 2 * embed_dim)
-        nn.init.zeros_(self.film.weight)
-        nn.init.zeros_(self.film.bias)
-
-    def forward(
-        self, image: Tensor, image_pe: Tensor, tokens: Tensor, token_pe: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        image = self.block(image)
-        tokens = self.reader(image, image_pe, tokens, token_pe)
-        scale, shift = self.film(tokens.mean(dim=1))[..., None, None].chunk(2, dim=1)
-        return image * (1 + scale) + shift, tokens
+    def forward(self, image: Tensor, image_pe: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, h, w), (1, C, h, w) and (B, N, C) to tokens (B, N, C) and image (B, C, h, w)."""
+        tokens = prompts
+        image_pe = image_pe[:1]
+        for block, reader, film in zip(self.blocks, self.readers, self.films, strict=False):
+            image = block(image)
+            tokens = reader(image, image_pe, tokens, prompts)
+            scale, shift = film(tokens.mean(dim=1))[..., None, None].chunk(2, dim=1)
+            image = image * (1 + scale) + shift
+        image = self.blocks[-1](image)
+        return self.readers[-1](image, image_pe, tokens, prompts), image
 
 
-class _TokenReader(nn.Module):
+class TokenReader(nn.Module):
     """Tokens attend to the pixels and to each other, then pass through an MLP."""
 
-    def __init__(self, embed_dim: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.cross = nn.MultiheadAttention(embed_dim, 4)
+        self.cross = nn.MultiheadAttention(EMBED_DIM, 4, batch_first=True)
         self.mix = nn.TransformerEncoderLayer(
-            embed_dim, 4, 2 * embed_dim, dropout=0.0, batch_first=True
+            EMBED_DIM, 4, 2 * EMBED_DIM, dropout=0.0, batch_first=True
         )
-        self.norm = nn.LayerNorm(embed_dim)
+        self.norm = nn.LayerNorm(EMBED_DIM)
 
-    def forward(self, image: Tensor, image_pe: Tensor, tokens: Tensor, token_pe: Tensor) -> Tensor:
-        # Sequence first and contiguous: projections of a strided batch are several times slower.
-        pixels = image.flatten(2).permute(2, 0, 1).contiguous()
-        keys = (pixels + image_pe.flatten(2).permute(2, 0, 1)).contiguous()
-        queries = (tokens + token_pe).transpose(0, 1)
-        read = self.cross(queries, keys, pixels, need_weights=False)[0].transpose(0, 1)
+    def forward(self, image: Tensor, image_pe: Tensor, tokens: Tensor, prompts: Tensor) -> Tensor:
+        """(B, C, h, w), (1, C, h, w), and tokens with their prompts, (B, N, C), to (B, N, C)."""
+        pixels = image.flatten(2).transpose(1, 2).contiguous()
+        keys = pixels + image_pe.flatten(2).transpose(1, 2)
+        read = self.cross(tokens + prompts, keys, pixels, need_weights=False)[0]
         return self.mix(self.norm(tokens + read))
 
 
@@ -230,24 +202,22 @@ def build_sam_mini(image_size: int = IMAGE_SIZE) -> Sam:
     Args:
         image_size: side of the square input; the weights fit any multiple of 32.
     """
-    decoder = MaskDecoder(
-        num_multimask_outputs=3,
-        transformer=ConvTwoWay(),
-        transformer_dim=EMBED_DIM,
-        iou_head_depth=3,
-        iou_head_hidden_dim=EMBED_DIM,
-    )
-    decoder.output_upscaling = nn.Sequential(
-        nn.ConvTranspose2d(EMBED_DIM, EMBED_DIM // 3, kernel_size=2, stride=2),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(EMBED_DIM // 3, EMBED_DIM // 3, 3, padding=1),
-        nn.ReLU(inplace=True),
-        nn.ConvTranspose2d(EMBED_DIM // 3, EMBED_DIM // 8, kernel_size=2, stride=2),
-        nn.ReLU(inplace=True),
-    )
     sam = Sam(
-        image_encoder=ConvEncoder(image_size),
+        image_encoder=PyramidEncoder(image_size),
         prompt_encoder=DensePromptEncoder(EMBED_DIM, image_size // STRIDE, image_size),
-        mask_decoder=decoder,
+        mask_decoder=MiniDecoder(),
     )
-    return sam.to(memory_format=torch.channels_last).eval()  # a third faster on CPUs
+    return sam.to(memory_format=torch.channels_last).eval()  # faster on CPUs
+
+
+def load_imagenet_encoder(sam: Sam) -> None:
+    """Fill the features of the encoder with the published ImageNet weights.
+
+    Raises:
+        MissingFileError: if the package of the weights is not installed.
+    """
+    features = sam.image_encoder.features
+    folded = fold_published_weights(
+        weights.imagenet_lite(VARIANT), VARIANT, sam.pixel_mean, sam.pixel_std
+    )
+    features.load_state_dict({name: folded[name] for name in features.state_dict()})

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from segment_anything.modeling import Sam
 
-from samrot.data.coco import CocoDataset
+from samrot.data.coco import CocoDataset, merge_datasets
+from samrot.data.photos import select_photos
 from samrot.errors import InputError, check_choice, check_range
 from samrot.runtime.run_folder import RunFolder
 from samrot.segmenters import SamSegmenter, SegmenterWeights, load_segmenter, save_sam
+from samrot.segmenters.loading import MINI_VERSIONS, mini_version
 from samrot.segmenters.lora import add_lora
-from samrot.segmenters.sam_mini import build_sam_mini
+from samrot.segmenters.sam_mini import load_imagenet_encoder
 from samrot.structures.fingerprints import fingerprint, union
 from samrot.training.fit import FitSettings, OptimSettings, build_fabric, fit
 from samrot.training.losses import MaskLossWeights
@@ -29,20 +31,32 @@ class MaskDataSettings:
     """Photos with instance masks, in COCO format.
 
     Args:
-        images: folder of photos.
-        annotations: COCO JSON.
+        images: folder of photos, or several.
+        annotations: COCO JSON of the folder, or of each, in the same order.
+        include: text file of photos, the ends of their paths, one a line: only these are used.
+        exclude: text file of the same kind: these are left out.
     """
 
-    images: str | None = None
-    annotations: str | None = None
+    images: str | list[str] | None = None
+    annotations: str | list[str] | None = None
+    include: str | None = None
+    exclude: str | None = None
 
     def load(self) -> CocoDataset | None:
-        """The dataset, or None where no folder is given."""
-        if self.images is None:
+        """The datasets as one, or None where no folder is given."""
+        images, annotations = (
+            [value] if isinstance(value, str) else list(value or ())
+            for value in (self.images, self.annotations)
+        )
+        if len(images) != len(annotations):
+            raise InputError(
+                f"images lists {len(images)} folders and annotations {len(annotations)} files; "
+                "expected the COCO JSON of each folder"
+            )
+        if not images:
             return None
-        if self.annotations is None:
-            raise InputError("annotations is not set; expected the COCO JSON of the photos")
-        return CocoDataset.load(self.images, self.annotations)
+        datasets = [CocoDataset.load(*pair) for pair in zip(images, annotations, strict=True)]
+        return select_photos(merge_datasets(datasets), self.include, self.exclude)
 
 
 @dataclass(kw_only=True)
@@ -53,6 +67,8 @@ class TrainedSegmenterSettings(SegmenterWeights):
         name: sam_mini, sam_vit_b, sam_vit_l or sam_vit_h.
         checkpoint: weights to start from; None takes the bundled or official one.
         from_scratch: start from random weights instead (sam_mini only).
+        version: architecture of a sam_mini from scratch: 2, or 1 for that of samrot 0.1.0.
+        imagenet: start the encoder of a sam_mini from scratch from published ImageNet weights.
         trained: all; decoder (the prompt encoder and the image encoder stay as they are); or lora
             (the decoder, and low-rank updates of the image encoder, merged when saved). none is
             for ``samrot train`` through a frozen segmenter.
@@ -60,12 +76,19 @@ class TrainedSegmenterSettings(SegmenterWeights):
     """
 
     from_scratch: bool = False
+    version: int = 2
+    imagenet: bool = False
     trained: str = "all"
     lora_rank: int = 8
 
     def __post_init__(self) -> None:
         check_choice("segmenter.trained", self.trained, TRAINED)
         check_range("segmenter.lora_rank", self.lora_rank, 1)
+        check_choice("segmenter.version", self.version, MINI_VERSIONS)
+        if self.imagenet and not (self.from_scratch and self.version == 2):
+            raise InputError(
+                "segmenter.imagenet is for a sam_mini from scratch, of version 2; leave it out"
+            )
         if self.from_scratch and (self.name != "sam_mini" or self.checkpoint is not None):
             raise InputError(
                 "segmenter.from_scratch is for sam_mini without a checkpoint; leave it out to "
@@ -189,8 +212,10 @@ def _load_sam(chosen: TrainedSegmenterSettings, view_size: int | None) -> Sam:
         size = 320 if view_size is None else view_size
         if size < 32 or size % 32:
             raise InputError(f"view_size is {size}; expected a multiple of 32")
-        sam = build_sam_mini(size)
         if chosen.from_scratch:
+            sam = MINI_VERSIONS[chosen.version](size)
+            if chosen.imagenet:
+                load_imagenet_encoder(sam)
             return sam
     segmenter = load_segmenter(chosen.name, checkpoint=chosen.checkpoint)
     if not isinstance(segmenter, SamSegmenter):
@@ -199,6 +224,7 @@ def _load_sam(chosen: TrainedSegmenterSettings, view_size: int | None) -> Sam:
             "sam_vit_b, sam_vit_l or sam_vit_h"
         )
     if chosen.name == "sam_mini":
+        sam = MINI_VERSIONS[mini_version(segmenter.sam)](size)
         sam.load_state_dict(segmenter.sam.state_dict())
         return sam
     own = segmenter.sam.image_encoder.img_size

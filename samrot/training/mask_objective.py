@@ -18,6 +18,7 @@ from samrot.data.coco import CocoDataset
 from samrot.files import save_tensors
 from samrot.geometry.plane import xywh_to_xyxy
 from samrot.robust.predictor import RobustPredictor
+from samrot.segmenters.sam_mini import MiniDecoder
 from samrot.structures.prompts import Prompts
 from samrot.training.fit import TrainingObjective
 from samrot.training.losses import MaskLossWeights, mask_iou, mask_losses
@@ -232,6 +233,11 @@ def predict_masks_per_prompt(
         (N, num_masks, h, w) logits and (N, num_masks) predicted IoUs.
     """
     decoder = sam.mask_decoder
+    if isinstance(decoder, MiniDecoder):  # which takes them as they are
+        masks, ious = decoder.predict_masks(
+            embeddings, sam.prompt_encoder.get_dense_pe(), sparse, dense
+        )
+        return masks[:, :num_masks], ious[:, :num_masks]
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
     image = embeddings + dense

@@ -12,7 +12,8 @@ import torch
 from samrot.data.coco import CocoDataset
 from samrot.errors import InputError
 from samrot.segmenters import load_segmenter
-from samrot.segmenters.sam_mini import build_sam_mini
+from samrot.segmenters.loading import MINI_VERSIONS
+from samrot.segmenters.sam_mini import build_sam_mini, load_imagenet_encoder
 from samrot.training.finetune import (
     FinetuneSettings,
     MaskDataSettings,
@@ -79,9 +80,10 @@ def test_an_annotation_without_a_pixel_is_not_pasted(
 
 
 @pytest.mark.parametrize("refine", [False, True])
-def test_every_part_learns(refine: bool) -> None:
+@pytest.mark.parametrize("version", MINI_VERSIONS)
+def test_every_part_learns(version: int, refine: bool) -> None:
     torch.manual_seed(0)
-    sam = build_sam_mini(64).train()
+    sam = MINI_VERSIONS[version](64).train()
     views = PromptedViews(None, 64, ViewSettings(point_share=0.5, min_area=20), seed=0)
     batch = [views[n] for n in range(6)]
     embeddings = sam.image_encoder(normalised_squares(sam, batch))
@@ -97,11 +99,12 @@ def test_every_part_learns(refine: bool) -> None:
 def test_the_loss_falls_on_one_batch() -> None:
     torch.manual_seed(0)
     sam = build_sam_mini(64).train()
+    load_imagenet_encoder(sam)
     views = PromptedViews(None, 64, ViewSettings(point_share=0.0, min_area=20), seed=0)
     batch = [views[n] for n in range(4)]
     optimizer = torch.optim.AdamW(sam.parameters(), lr=1e-3)
     losses = []
-    for _ in range(80):
+    for _ in range(30):
         loss, _ = prompted_loss(sam, sam.image_encoder(normalised_squares(sam, batch)), batch)
         optimizer.zero_grad()
         loss.backward()
@@ -111,11 +114,14 @@ def test_the_loss_falls_on_one_batch() -> None:
     assert min(losses[-5:]) < 0.5 * losses[0]
 
 
-def test_prompts_of_several_photos_decode_as_in_segment_anything() -> None:
+@pytest.mark.parametrize("version", MINI_VERSIONS)
+def test_prompts_of_several_photos_decode_as_in_segment_anything(version: int) -> None:
     torch.manual_seed(0)
-    sam = build_sam_mini(64)
-    photos, of_prompt = torch.randn(2, 96, 8, 8), torch.tensor([0, 0, 1])
-    sparse, dense = torch.randn(3, 2, 96), torch.randn(3, 96, 8, 8)
+    sam = MINI_VERSIONS[version](64)
+    with torch.no_grad():
+        photos = sam.image_encoder(torch.randn(2, 3, 64, 64))
+        sparse, dense = sam.prompt_encoder(None, torch.rand(3, 4) * 64, None)
+    of_prompt = torch.tensor([0, 0, 1])
     with torch.no_grad():
         masks, ious = predict_masks_per_prompt(sam, photos[of_prompt], sparse, dense, 2)
         for row, photo in enumerate(of_prompt.tolist()):
@@ -153,10 +159,33 @@ def test_resumes_to_the_same_weights(
     assert load_segmenter("sam_mini", checkpoint=whole).name == "sam_mini"
 
 
+def test_several_datasets_are_one(scenes_folder: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "left_out.txt"
+    names = [path.name for path in sorted((scenes_folder / "images").iterdir())]
+    listed.write_text("\n".join(names[:2]))
+    folder, annotations = str(scenes_folder / "images"), str(scenes_folder / "annotations.json")
+    twice = {"images": [folder, folder], "annotations": [annotations, annotations]}
+    one, two = (
+        MaskDataSettings(**paths, exclude=str(listed)).load()  # type: ignore[arg-type]
+        for paths in ({"images": folder, "annotations": annotations}, twice)
+    )
+    assert one is not None
+    assert two is not None
+    assert len(two.images) == 2 * len(one.images) == 2 * (len(names) - 2)
+    for image_id, twin in zip(one.image_ids * 2, two.image_ids, strict=True):
+        assert np.array_equal(one.read(image_id), two.read(twin))
+        pairs = zip(one.instances(image_id), two.instances(twin), strict=True)
+        assert all(np.array_equal(one.mask(a), two.mask(b)) for a, b in pairs)
+    ids = [annotation["id"] for annotation in two.content["annotations"]]
+    assert len(set(ids)) == len(ids)
+    with pytest.raises(InputError, match="leave no photo"):
+        MaskDataSettings(**twice, include="setup.cfg").load()  # type: ignore[arg-type]
+
+
 def test_bad_settings(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="view_size is 100; expected a multiple of 32"):
         finetune(settings(tmp_path / "run", view_size=100))
-    with pytest.raises(InputError, match="annotations is not set"):
+    with pytest.raises(InputError, match="images lists 1 folders and annotations 0 files"):
         finetune(settings(tmp_path / "run", data=MaskDataSettings(images=str(tmp_path))))
     with pytest.raises(InputError, match="does not exist; expected a samrot-sam-mini file"):
         absent = TrainedSegmenterSettings(checkpoint=str(tmp_path / "none"))
