@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/samrot demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .
