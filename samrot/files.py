@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from samrot.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,3 +77,27 @@ def save_torch(path: str | Path, content: object) -> None:
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
+
+
+def load_torch(path: str | Path, remedy: str) -> Any:
+    """``torch.load`` of tensors and plain values, to the CPU; no code in the file is run.
+
+    Args:
+        path: path of a file that exists.
+        remedy: what to do where it cannot be read.
+
+    Raises:
+        InputError: if it is truncated, or holds anything else.
+    """
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        *(OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError),
+        *(AssertionError, AttributeError, LookupError, TypeError, RecursionError),
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path} cannot be read ({reason}); it is truncated or no torch file: {remedy}"
+        ) from error

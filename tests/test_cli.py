@@ -131,7 +131,7 @@ def test_rotate_coco(
         capsys, "rotate-coco", str(scenes_folder), str(tmp_path / "t"), "--angles", "90", "270"
     )
     assert code == 0, err
-    assert sorted(p.name for p in (tmp_path / "t").iterdir()) == ["090", "270"]
+    assert sorted(p.name for p in (tmp_path / "t").glob("[!.]*/")) == ["090", "270"]
     content = json.loads((tmp_path / "t" / "090" / "annotations.json").read_text())
     assert len(content["images"]) == 6
 
