@@ -24,6 +24,7 @@ from samrot.robust.pipeline import (
     CanonicalImage,
     Pipeline,
     find_frame,
+    gather,
 )
 from samrot.robust.pose_sources import UPRIGHT, GivenPose
 from samrot.segmenters import SamSegmenter, Segmenter
@@ -323,13 +324,15 @@ class RobustPredictor:
     def best_masks(
         self, prompts: Prompts, *, multimask: bool = False, refine: int = 0
     ) -> Segmentation:
-        """One mask for each of B prompts, C = 1, as ``Pipeline.best_masks``.
+        """One mask for each of B prompts, C = 1, as ``Pipeline.best_masks`` but all at once.
 
         Raises:
             NoImageError: before ``set_image``.
         """
-        image = self._require_image()
-        return self.pipeline.best_masks(image, prompts, multimask=multimask, refine=refine)
+        batches = self.pipeline.best_masks(
+            self._require_image(), prompts, multimask=multimask, refine=refine
+        )
+        return gather(batches, len(prompts))
 
     @property
     def segmenter(self) -> Segmenter:
