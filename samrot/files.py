@@ -16,6 +16,35 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_DEEPEST_YAML = 32
+
+
+def check_yaml(text: str) -> None:
+    """Refuse YAML that refers to itself, or nests deeply: a few lines of it would fill the memory.
+
+    Raises:
+        yaml.YAMLError: if it does, or is no YAML.
+    """
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(f"it holds *{event.anchor}; write out what that stands for")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST_YAML:
+            raise yaml.YAMLError(f"it is more than {_DEEPEST_YAML} lists or mappings deep")
+
+
+def load_yaml(text: str) -> Any:
+    """``yaml.safe_load`` of what ``check_yaml`` takes."""
+    import yaml
+
+    check_yaml(text)
+    return yaml.safe_load(text)
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A path to write to, which takes the place of ``path`` at the end.
@@ -95,9 +124,11 @@ def load_torch(path: str | Path, remedy: str) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (
         *(OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError),
-        *(AssertionError, AttributeError, LookupError, TypeError, RecursionError),
+        *(AssertionError, AttributeError, LookupError, TypeError),
     ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch's advice would be to run the code
+            reason = "it holds code, or what is no tensor"
         raise InputError(
             f"{path} cannot be read ({reason}); it is truncated or no torch file: {remedy}"
         ) from error

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samrot.errors import InputError, check_choice
+from samrot.errors import InputError, check_choice, check_count
 from samrot.geometry.plane import PlaneTransform, snap_to_grid
 from samrot.geometry.pose import Pose
 from samrot.robust.pose_sources import GivenPose, PoseSource
@@ -168,8 +168,7 @@ class Pipeline:
     """
 
     def __init__(self, segmenter: Segmenter, *, prompts_per_batch: int = PROMPTS_PER_BATCH) -> None:
-        if prompts_per_batch < 1:
-            raise InputError(f"prompts_per_batch is {prompts_per_batch}; expected at least 1")
+        check_count("prompts_per_batch", prompts_per_batch, 1)
         self.segmenter = segmenter
         self.prompts_per_batch = prompts_per_batch
 

@@ -20,7 +20,7 @@ import torch
 import yaml
 
 from samrot.errors import InputError
-from samrot.files import load_torch, replacing, save_torch
+from samrot.files import load_torch, load_yaml, replacing, save_torch
 from samrot.runtime.locks import LOCK_FILE, alone_in
 
 _CONFIG = "config.yaml"
@@ -50,7 +50,7 @@ class RunFolder:
     @property
     def is_of_old_version(self) -> bool:
         """Whether samrot 0.1.0 began the evaluation: it knew of one task only."""
-        return "task" not in self._read(_CONFIG, yaml.safe_load)
+        return "task" not in self._read(_CONFIG, load_yaml)
 
     @classmethod
     def open(cls, path: str | Path, settings: Any) -> RunFolder:
@@ -68,7 +68,7 @@ class RunFolder:
         run = cls(Path(path))
         config = json.loads(json.dumps(asdict(settings)))
         if cls.is_one(path):
-            stored = run._read(_CONFIG, yaml.safe_load)
+            stored = run._read(_CONFIG, load_yaml)
             known = _settings_of_the_work(_with_defaults(stored, type(settings)))
             changed = sorted(_differences(known, _settings_of_the_work(config)))
             if changed:
