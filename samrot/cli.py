@@ -15,9 +15,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, get_loader, set_loader
+from tqdm import tqdm
+from yaml import YAMLError
 
 from samrot.errors import InputError
+from samrot.files import check_yaml
+from samrot.runtime.processes import another_failed, is_first_to_fail
+
+_YAML = "checked yaml"
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ def _segment(settings: Any) -> int:
     num_objects, failed = segment(settings)
     print(f"{num_objects} objects; masks and overlays: {settings.out}")
     for path, reason in failed.items():
-        print(f"samrot: failed: {path}: {reason}", file=sys.stderr)
+        _say(f"failed: {path}: {reason}")
     return 1 if failed else 0
 
 
@@ -192,19 +198,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return COMMANDS[name].run(_parse(name, options)) or 0
     except (InputError, ArgumentError) as error:
         return _fail(str(error))
+    except RuntimeError:
+        if another_failed():  # and took this process out of what they did together
+            return 2
+        raise
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
         remedy = "; free some space and run the same command again"
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return _fail(f"{error.strerror or error}{place}{remedy if full else ''}")
     except KeyboardInterrupt:
-        print("samrot: interrupted; run the same command again", file=sys.stderr)
+        if is_first_to_fail():
+            _say("interrupted; run the same command again")
         return 130
 
 
 def _parse(name: str, options: list[str]) -> Any:
     command = COMMANDS[name]
-    parser = ArgumentParser(prog=f"samrot {name}", description=command.meaning, exit_on_error=False)
+    parser = ArgumentParser(
+        prog=f"samrot {name}", description=command.meaning, exit_on_error=False, parser_mode=_YAML
+    )
     added = command.add_arguments(parser) if command.add_arguments else set()
     if command.settings is None:
         return parser.parse_args(options)
@@ -224,9 +237,23 @@ def _overview() -> str:
 
 
 def _fail(message: str) -> int:
-    print("samrot: error: " + " ".join(message.split()), file=sys.stderr)
+    if is_first_to_fail():
+        _say(f"error: {message}")
     return 2
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"samrot: warning: {message}", file=sys.stderr)
+    _say(f"warning: {message}")
+
+
+def _say(message: str) -> None:
+    """Write one line for a person, beside the progress bars and whatever is in names of files."""
+    tqdm.write("samrot: " + " ".join(message.split()), file=sys.stderr)
+
+
+def _load_yaml(text: str) -> Any:
+    check_yaml(text)
+    return get_loader("yaml")(text)
+
+
+set_loader(_YAML, _load_yaml, (YAMLError,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from numbers import Integral, Real
 
 
 class InputError(ValueError):
@@ -27,11 +28,24 @@ def check_range(name: str, value: float, least: float, most: float = math.inf) -
     Raises:
         InputError: naming the setting, the value and the range.
     """
-    if isinstance(value, bool) or not math.isfinite(value) or not least <= value <= most:
-        limits = f"at least {least:g}"
-        if math.isfinite(most):
-            limits += f" and at most {most:g}"
-        raise InputError(f"{name} is {value}; expected a number of {limits}")
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not least <= value <= most or value == math.inf:
+        raise InputError(f"{name} is {value}; expected a number of {_limits(least, most)}")
+
+
+def check_count(name: str, value: int, least: int, most: float = math.inf) -> None:
+    """Refuse what is no whole number, or not from ``least`` to ``most``.
+
+    Raises:
+        InputError: naming the setting, the value and the range.
+    """
+    check_range(name, value, least, most)
+    if not isinstance(value, Integral):
+        raise InputError(f"{name} is {value}; expected a whole number of {_limits(least, most)}")
+
+
+def _limits(least: float, most: float) -> str:
+    return f"at least {least:g}" + (f" and at most {most:g}" if math.isfinite(most) else "")
 
 
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:
@@ -40,6 +54,6 @@ def check_choice(name: str, value: object, choices: Collection[object]) -> None:
     Raises:
         InputError: naming the setting, the value and the choices.
     """
-    if value not in choices:
+    if value not in list(choices):  # a list takes values that have no hash
         expected = ", ".join(str(choice) for choice in choices)
         raise InputError(f"{name} is {value!r}; expected one of: {expected}")

@@ -4,13 +4,45 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from samrot.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+_DEEPEST_YAML = 32
+
+
+def check_yaml(text: str) -> None:
+    """Refuse YAML that refers to itself, or nests deeply: a few lines of it would fill the memory.
+
+    Raises:
+        yaml.YAMLError: if it does, or is no YAML.
+    """
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(f"it holds *{event.anchor}; write out what that stands for")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST_YAML:
+            raise yaml.YAMLError(f"it is more than {_DEEPEST_YAML} lists or mappings deep")
+
+
+def load_yaml(text: str) -> Any:
+    """``yaml.safe_load`` of what ``check_yaml`` takes."""
+    import yaml
+
+    check_yaml(text)
+    return yaml.safe_load(text)
 
 
 @contextmanager
@@ -74,3 +106,29 @@ def save_torch(path: str | Path, content: object) -> None:
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
+
+
+def load_torch(path: str | Path, remedy: str) -> Any:
+    """``torch.load`` of tensors and plain values, to the CPU; no code in the file is run.
+
+    Args:
+        path: path of a file that exists.
+        remedy: what to do where it cannot be read.
+
+    Raises:
+        InputError: if it is truncated, or holds anything else.
+    """
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        *(OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError),
+        *(AssertionError, AttributeError, LookupError, TypeError),
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch's advice would be to run the code
+            reason = "it holds code, or what is no tensor"
+        raise InputError(
+            f"{path} cannot be read ({reason}); it is truncated or no torch file: {remedy}"
+        ) from error

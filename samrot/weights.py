@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from samrot.errors import InputError, MissingFileError
-from samrot.files import save_tensors, save_torch
+from samrot.files import load_torch, save_tensors, save_torch
 
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
+_DAMAGED = "it is damaged, or no checkpoint of a trained model: restore or train it again"
 _OFFICIAL_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
 # Name -> file and SHA-256, as published with segment-anything.
 OFFICIAL_SAM = {
@@ -124,22 +128,49 @@ def load(path: str | Path, *, format_name: str) -> tuple[dict[str, Tensor], dict
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, LookupError) as error:
         raise InputError(
             f"checkpoint {path} cannot be read ({error}); it is truncated or not safetensors: "
             "restore the file"
         ) from error
-    header = json.loads(metadata.get("samrot", "{}"))
+    header = None
+    with suppress(ValueError, RecursionError):
+        header = json.loads(metadata.get("samrot", "{}"))
+    if not isinstance(header, dict):
+        raise InputError(f"checkpoint {path} has a header that is no JSON object; restore the file")
     if header.get("format") != format_name:
         raise InputError(
             f"checkpoint {path} has format {header.get('format')!r}; expected {format_name!r}"
         )
-    state = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    state = {name: t.float() if t.dtype in _FLOATS else t for name, t in tensors.items()}
     return state, header
+
+
+def load_official(path: str | Path) -> dict[str, Tensor]:
+    """Read a checkpoint in the format of the official SAMs; no code in the file is run.
+
+    Raises:
+        InputError: if it is damaged, or holds anything but names and tensors.
+    """
+    state = load_torch(path, "download it again")
+    pairs = state.items() if isinstance(state, dict) else [(None, state)]
+    if not all(isinstance(name, str) and isinstance(part, Tensor) for name, part in pairs):
+        raise InputError(f"{path} holds something else than names and weights; download it again")
+    return dict(state)
 
 
 def load_into(module: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
     """Fill a module, every tensor and nothing else.
+
+    Raises:
+        InputError: as ``check_fit``.
+    """
+    check_fit(module, state, path)
+    module.load_state_dict(state)
+
+
+def check_fit(module: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
+    """Refuse weights that a module, which may be on the meta device, would not be filled by.
 
     Raises:
         InputError: if names or shapes differ, naming the first that does.
@@ -152,21 +183,22 @@ def load_into(module: nn.Module, state: dict[str, Tensor], path: str | Path) -> 
             f"checkpoint {path} is of another architecture: it {side} {name}; {remedy}"
         )
     for name, tensor in expected.items():
+        _check_kind(name, state[name], tensor, path)
         if tensor.shape != state[name].shape:
             raise InputError(
                 f"checkpoint {path} is of another architecture: {name} has shape "
                 f"{tuple(state[name].shape)}, expected {tuple(tensor.shape)}; {remedy}"
             )
-        _check_values(name, state[name], tensor, path)
-    module.load_state_dict(state)
+        if tensor.is_floating_point() and not bool(torch.isfinite(state[name]).all()):
+            raise InputError(f"checkpoint {path}: {name} holds NaN or infinity; {_DAMAGED}")
 
 
-def _check_values(name: str, given: Tensor, expected: Tensor, path: str | Path) -> None:
-    """Refuse weights of another kind of number, or that are not finite."""
-    damaged = "it is damaged, or no checkpoint of a trained model: restore or train it again"
-    if given.is_floating_point() != expected.is_floating_point():
+def _check_kind(name: str, given: Tensor, expected: Tensor, path: str | Path) -> None:
+    """Refuse what is not stored as plain numbers, or is another kind of number."""
+    kinds = _FLOATS if expected.is_floating_point() else _INTEGERS
+    plain = given.layout is torch.strided and not (given.is_nested or given.is_meta)
+    if not plain or given.dtype not in kinds:
+        held = given.dtype if plain else f"a tensor of layout {given.layout} on {given.device}"
         raise InputError(
-            f"checkpoint {path}: {name} holds {given.dtype}, expected {expected.dtype}; {damaged}"
+            f"checkpoint {path}: {name} holds {held}, expected {expected.dtype}; {_DAMAGED}"
         )
-    if given.is_floating_point() and not bool(torch.isfinite(given).all()):
-        raise InputError(f"checkpoint {path}: {name} holds NaN or infinity; {damaged}")

@@ -98,6 +98,38 @@ def test_errors_are_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("methods: &a [none, *a]\n", "it holds *a; write out what that stands for"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nmethods: [*b, *b]\n", "it holds *a; write out"),
+        ("methods: " + "[" * 40 + "]" * 40, "it is more than 32 lists or mappings deep"),
+        ("methods: " + "[" * 100_000, "it is more than 32 lists or mappings deep"),
+        ("methods: [\0]", "control characters are not allowed"),
+    ],
+)
+@pytest.mark.parametrize("where", ["config", "option"])
+def test_yaml_that_would_fill_the_memory(
+    where: str, text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    given = ["--config", str(tmp_path / "c.yaml")]
+    if where == "option":
+        given = ["--methods", text.rpartition("methods: ")[2].strip()]
+    code, _, err = run(capsys, "evaluate", *given, "--out", "o", "--data.images", "x",
+                       "--data.annotations", "x")  # fmt: skip
+    assert code == 2
+    assert err.startswith("samrot: error: ")
+    assert err.count("\n") == 1
+    if where == "config":
+        assert message in err
+
+
+def test_lines_for_a_person_stay_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "eva\nluate")[2].count("\n") == 1
+    assert run(capsys, "export", "--out", "x\ny", "--segmenter.name", "a\nb")[2].count("\n") == 1
+
+
 def test_interrupt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted() -> str:
         raise KeyboardInterrupt
@@ -131,7 +163,7 @@ def test_rotate_coco(
         capsys, "rotate-coco", str(scenes_folder), str(tmp_path / "t"), "--angles", "90", "270"
     )
     assert code == 0, err
-    assert sorted(p.name for p in (tmp_path / "t").iterdir()) == ["090", "270"]
+    assert sorted(p.name for p in (tmp_path / "t").glob("[!.]*/")) == ["090", "270"]
     content = json.loads((tmp_path / "t" / "090" / "annotations.json").read_text())
     assert len(content["images"]) == 6
 

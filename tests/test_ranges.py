@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from samrot.cli import main
+from samrot.errors import InputError, check_count
 
 EVALUATE = ["evaluate", "--data.images", "x", "--data.annotations", "x", "--out", "x"]
 TRAIN = ["train", "--out", "x"]
 FINETUNE = ["finetune", "--out", "x"]
 DIAGNOSE = ["diagnose", "--out", "x"]
 SEGMENT = ["segment", "x", "--out", "x", "--everything", "true"]
+
+
+@pytest.mark.parametrize("value", [1.5, "2", True, float("nan"), float("inf"), None, 0, [1]])
+def test_a_count_is_a_whole_number(value: object) -> None:
+    with pytest.raises(InputError, match="steps is .*; expected a (whole )?number of at least 1"):
+        check_count("steps", value, 1)  # type: ignore[arg-type]
+    check_count("steps", np.int64(3), 1, 3)
 
 
 @pytest.mark.parametrize(

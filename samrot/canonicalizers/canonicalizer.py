@@ -85,7 +85,7 @@ class Canonicalizer(nn.Module):
 
     @torch.no_grad()
     def logits(self, image: np.ndarray) -> Tensor:
-        """Pose logits of one photo.
+        """Pose logits of one photo; the module is put into evaluation mode.
 
         Args:
             image: (H, W, 3) uint8 RGB, any size from 1 x 1.
@@ -97,6 +97,7 @@ class Canonicalizer(nn.Module):
             InputError: if the image is not of that layout, or a logit is not finite.
         """
         check_image(image)
+        self.eval()  # dropout would make poses random
         views = torch.from_numpy(self.thumbnail(image)).to(self.pixel_mean.device)
         height, width = image.shape[:2]
         leaning = self.aspect_log_odds / 2 * float(np.sign(width - height))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from samrot import weights
@@ -15,7 +16,7 @@ from samrot.canonicalizers.canonicalizer import Canonicalizer
 from samrot.canonicalizers.escnn_wrn import EscnnWRN, PlainWRN
 from samrot.canonicalizers.orbit_cnn import OrbitLite
 from samrot.canonicalizers.thumbnail import Thumbnail
-from samrot.errors import InputError, check_choice
+from samrot.errors import InputError, check_choice, check_range
 from samrot.geometry.groups import C4, find_group
 from samrot.layers.efficientnet_lite import fold_published_weights
 from samrot.runtime.devices import check_device
@@ -28,6 +29,24 @@ BUNDLED = {
     "d4": ("canonicalizer_d4.safetensors", 0.0),
 }
 _FORMAT = "samrot-canonicalizer"
+# Field of a checkpoint's header -> types of its value.
+_HEADER: dict[str, tuple[type, ...]] = {
+    "architecture": (str,),
+    "group": (str,),
+    "size": (int,),
+    "frame": (str,),
+    "mirror_average": (bool,),
+    "aspect_log_odds": (float, int),
+    "options": (dict,),
+}
+# Option of a network -> range of its numbers.
+_OPTIONS = {
+    "widths": (1, 4096),
+    "blocks": (1, 64),
+    "dropout": (0, 1),
+    "stages": (1, 7),
+    "frozen_stages": (0, 7),
+}
 
 
 @dataclass(kw_only=True)
@@ -163,6 +182,7 @@ def as_canonicalizer(
     return canonicalizer
 
 
+@torch.inference_mode(False)  # tensors made in it could not be used elsewhere
 def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canonicalizer:
     """A trained canonicalizer, ready for inference.
 
@@ -198,9 +218,17 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
 
 
 def _rebuild(path: Path, state: dict[str, Tensor], header: dict[str, Any]) -> Canonicalizer:
-    architecture = str(header["architecture"])
+    for name, kinds in _HEADER.items():
+        if type(header.get(name)) not in kinds:
+            raise InputError(
+                f"checkpoint {path}: its header has the {name} {str(header.get(name))[:60]!r}; "
+                f"expected a value of type {kinds[0].__name__}: restore the file"
+            )
+    architecture = header["architecture"]
     check_choice(f"{path}: canonicalizer architecture", architecture, CANONICALIZERS)
     builder = PlainWRN if architecture == "escnn_wrn" else CANONICALIZERS[architecture]
+    with torch.device("meta"):  # no memory is taken for a network that the weights do not fill
+        weights.check_fit(_assemble(builder, architecture, header).network, state, path)
     canonicalizer = _assemble(builder, architecture, header)
     weights.load_into(canonicalizer.network, state, path)
     return canonicalizer
@@ -210,6 +238,11 @@ def _assemble(
     builder: Callable[..., nn.Module], architecture: str, settings: dict[str, Any]
 ) -> Canonicalizer:
     group, options = find_group(settings["group"]), dict(settings["options"])
+    for name, value in options.items():
+        check_choice("canonicalizer options entry", name, _OPTIONS)
+        for number in value if isinstance(value, list | tuple) else [value]:
+            check_range(f"canonicalizer options.{name}", number, *_OPTIONS[name])
+    check_range("canonicalizer aspect_log_odds", settings["aspect_log_odds"], -1e3, 1e3)
     if architecture in OVER_ANY_GROUP:
         options["group"] = group
     elif group is not C4:
@@ -219,7 +252,7 @@ def _assemble(
         )
     try:
         network = builder(**options)
-    except TypeError as error:
+    except (TypeError, ValueError, ArithmeticError, LookupError) as error:
         raise InputError(f"canonicalizer options {options} do not fit: {error}") from error
     return Canonicalizer(
         network,

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from samrot.errors import check_choice, check_range
+from samrot.errors import check_choice, check_count
 
 FRAMES = ("square", "squares", "letterbox")
 FILL = 124.0  # letterbox bars: about the mean of photographs
@@ -35,7 +35,7 @@ class Thumbnail:
 
     def __post_init__(self) -> None:
         check_choice("frame", self.frame, FRAMES)
-        check_range("thumbnail size", self.size, 1, 4096)
+        check_count("thumbnail size", self.size, 1, 1024)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Sample one image.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -100,7 +99,7 @@ def is_number(value: Any) -> bool:
     """Whether it is a finite number of a size that pixels can have."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value) and abs(value) <= LARGEST**2
+    return abs(value) <= LARGEST**2  # false for NaN
 
 
 def is_id(value: Any) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +16,15 @@ from PIL import Image, ImageOps
 from samrot.errors import InputError, MissingFileError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+# What Pillow may open, whatever a file is called: of the others, some run programs (EPS).
+# JPEG opens MPO too.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 _EXIF_ORIENTATION = 0x0112
+# What Pillow raises on files that are damaged.
+_DAMAGED = (
+    *(OSError, EOFError, SyntaxError, ValueError, RuntimeError, struct.error, zlib.error),
+    *(ArithmeticError, AttributeError, LookupError, MemoryError, TypeError),
+)
 
 
 def read_image(path: str | Path, *, apply_exif: bool | None = True) -> np.ndarray:
@@ -62,12 +72,16 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     if not path.is_file():
         raise MissingFileError(f"image {path} does not exist; expected an image file")
     try:
-        with Image.open(path) as stored:
+        with Image.open(path, formats=FORMATS) as stored:
             yield stored
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
         raise InputError(
-            f"image {path} cannot be decoded ({error}); it is truncated or not an image: "
-            "restore or remove the file"
+            f"image {path} is too large ({error}); scale it down, or cut it into parts"
+        ) from error
+    except _DAMAGED as error:
+        raise InputError(
+            f"image {path} cannot be decoded ({error}); it is truncated, or no "
+            f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}: restore or remove the file"
         ) from error
 
 

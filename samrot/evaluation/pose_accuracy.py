@@ -164,7 +164,7 @@ def as_jpeg(image: np.ndarray) -> np.ndarray:
     """The image after JPEG compression, whose 8-px grid then says nothing about its past."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="JPEG", quality=JPEG_QUALITY)
-    return np.asarray(Image.open(buffer).convert("RGB"))
+    return np.asarray(Image.open(buffer, formats=("JPEG",)).convert("RGB"))
 
 
 def report_table(report: dict[str, Any]) -> str:

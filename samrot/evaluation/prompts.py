@@ -11,7 +11,7 @@ import numpy as np
 
 from samrot.data.coco import CocoDataset, read_json
 from samrot.data.coco_checks import check_box, is_id, is_number
-from samrot.errors import InputError, check_choice, check_range
+from samrot.errors import InputError, check_choice, check_count, check_range
 from samrot.evaluation.views import OrbitView
 from samrot.geometry.groups import D4
 from samrot.geometry.plane import PlaneTransform, xywh_to_xyxy
@@ -46,7 +46,7 @@ class PromptSettings:
     def __post_init__(self) -> None:
         check_choice("prompts.source", self.source, SOURCES)
         check_range("prompts.min_score", self.min_score, -1e9)
-        check_range("prompts.max_per_image", self.max_per_image, 1)
+        check_count("prompts.max_per_image", self.max_per_image, 1)
 
 
 class PromptKind(Enum):

@@ -14,6 +14,7 @@ Record = dict[str, Any]
 _MERGED = "records.jsonl"
 _NAMES = re.compile(r"records\.jsonl|records_\d+\.jsonl")  # the latter of process 1 and on
 _OLD_NAMES = re.compile(r"photos\.jsonl|photos_\d+\.jsonl")  # what samrot 0.1.0 wrote
+_KEYS = {"image_id", "methods", "seconds"}
 
 
 class RecordStore:
@@ -67,18 +68,26 @@ class RecordStore:
         )
 
     def _places(self) -> dict[int, tuple[Path, int]]:
-        """Image id -> file, and where in it the record starts; a torn last line is none."""
+        """Image id -> file, and where in it the record starts; lines that are torn are none."""
         places: dict[int, tuple[Path, int]] = {}
         for path in self._files():
             start = 0
             with path.open("rb") as file:
                 for line in file:
-                    if line.endswith(b"\n"):
-                        image_id = json.loads(line)["image_id"]
-                        if image_id in self.image_ids:
-                            places.setdefault(image_id, (path, start))
+                    record = _whole_record(line)
+                    if record is not None and record["image_id"] in self.image_ids:
+                        places.setdefault(record["image_id"], (path, start))
                     start += len(line)
         return places
+
+
+def _whole_record(line: bytes) -> Record | None:
+    """The record in a line; None where a kill, or a disk that was full, has torn it."""
+    try:
+        record = json.loads(line) if line.endswith(b"\n") else None
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and record.keys() >= _KEYS else None
 
 
 class RecordAppender:

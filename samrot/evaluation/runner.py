@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -41,9 +40,9 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     _check_photos(dataset, image_ids)
     if RunFolder.is_one(settings.out):
         run = RunFolder.open(settings.out, settings)
-        if (run.path / _SUMMARY).is_file():
+        if (summary := run.read_json(_SUMMARY)) is not None:
             run.check_inputs(_input_files(settings), finished=True)
-            return _read_summary(run)
+            return summary
     fabric = launch(settings.device, settings.devices, settings.nodes)
     task = TASKS[settings.task](settings, dataset, str(fabric.device))
     with fabric.rank_zero_first():
@@ -51,9 +50,11 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     with run.held(by_this_process=fabric.is_global_zero):
         if fabric.is_global_zero:
             run.check_inputs(_input_files(settings))
-        if not (run.path / _SUMMARY).is_file():
+        if run.read_json(_SUMMARY) is None:
             _run(fabric, run, task, dataset, image_ids, settings)
-    return _read_summary(run)
+        summary = run.read_json(_SUMMARY)
+    assert summary is not None
+    return summary
 
 
 def _run(
@@ -118,8 +119,3 @@ def _check_photos(dataset: CocoDataset, image_ids: list[int]) -> None:
                 f"image {path} does not exist, but {dataset.source} lists it; restore the file, or "
                 "remove the image from the JSON"
             )
-
-
-def _read_summary(run: RunFolder) -> dict[str, Any]:
-    summary: dict[str, Any] = json.loads((run.path / _SUMMARY).read_text())
-    return summary

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from samrot.canonicalizers import CanonicalizerChoice
 from samrot.data.coco import DataSettings
-from samrot.errors import InputError, check_choice, check_range
+from samrot.errors import InputError, check_choice, check_count
 from samrot.evaluation.methods import METHODS
 from samrot.evaluation.prompts import PromptSettings
 from samrot.evaluation.views import ANGLES, OrbitView, check_views, find_views
@@ -88,9 +88,9 @@ class EvaluateSettings:
                     "score; leave them out"
                 )
         if self.limit is not None:
-            check_range("limit", self.limit, 1)
+            check_count("limit", self.limit, 1)
         for name in ("images_per_batch", "devices", "nodes"):
-            check_range(name, getattr(self, name), 1)
+            check_count(name, getattr(self, name), 1)
 
     def views(self) -> list[OrbitView]:
         """The views of every photo, upright first where it is among them."""

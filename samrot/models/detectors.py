@@ -42,9 +42,10 @@ def load_detector(name: str, device: str) -> Detector:
         sys.path.insert(0, "")
     try:
         detector: Any = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (Exception, SystemExit) as error:  # a module of the user may raise anything
+        reason = f"{type(error).__name__}: {error}"
         raise InputError(
-            f"prompts.detector {name!r} cannot be imported ({error}); expected module:callable, "
+            f"prompts.detector {name!r} cannot be imported ({reason}); expected module:callable, "
             "with the module in the current folder or installed"
         ) from error
     if not callable(detector):

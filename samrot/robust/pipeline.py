@@ -6,7 +6,7 @@ photo (user's frame) -> pose source -> ``CanonicalFrame`` -> photo and prompts m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samrot.errors import InputError, check_choice
+from samrot.errors import InputError, check_choice, check_count
 from samrot.geometry.plane import PlaneTransform, snap_to_grid
 from samrot.geometry.pose import Pose
 from samrot.robust.pose_sources import GivenPose, PoseSource
@@ -168,8 +168,7 @@ class Pipeline:
     """
 
     def __init__(self, segmenter: Segmenter, *, prompts_per_batch: int = PROMPTS_PER_BATCH) -> None:
-        if prompts_per_batch < 1:
-            raise InputError(f"prompts_per_batch is {prompts_per_batch}; expected at least 1")
+        check_count("prompts_per_batch", prompts_per_batch, 1)
         self.segmenter = segmenter
         self.prompts_per_batch = prompts_per_batch
 
@@ -196,45 +195,70 @@ class Pipeline:
         A batch of prompts at a time is decoded, moved, and written into what is returned, so that
         nothing but the result grows with B. Where memory does not suffice, batches are halved.
         """
-        frame = image.frame
-        canonical = frame.canonical_prompts(prompts)
-        results: list[Tensor] = []
 
-        def decode_batch(batch: slice) -> None:
-            segmentation = self.segmenter.decode(
-                image.encoding,
-                canonical[batch],
-                multimask_output=multimask_output,
-                return_logits=return_logits or frame.asks_logits,
+        def decode_batch(batch: slice) -> Segmentation:
+            return self._decode_together(
+                image, prompts[batch], multimask=multimask_output, return_logits=return_logits
             )
-            if not bool(torch.isfinite(segmentation.scores).all()):
-                raise InputError(
-                    f"{self.segmenter.name} gave a score that is not finite; its weights, or what "
-                    "it was fed, are damaged: load them again"
-                )
-            moved = frame.user_segmentation(segmentation, return_logits=return_logits)
-            parts = (moved.masks, moved.scores, moved.low_res_logits)
-            if not results:
-                results.extend(part.new_empty((len(prompts), *part.shape[1:])) for part in parts)
-            for destination, part in zip(results, parts, strict=True):
-                destination[batch] = part
 
-        in_batches(decode_batch, len(prompts), self.prompts_per_batch)
-        return Segmentation(*results)
+        batches = in_batches(decode_batch, len(prompts), self.prompts_per_batch)
+        return gather(batches, len(prompts))
 
     def best_masks(
         self, image: CanonicalImage, prompts: Prompts, *, multimask: bool, refine: int
-    ) -> Segmentation:
-        """One mask for each prompt, C = 1.
+    ) -> Iterator[Segmentation]:
+        """One mask for each prompt, C = 1: a batch at a time, so that memory does not grow with B.
 
         Args:
             image: what ``encode`` made.
-            prompts: B of them, in the user's frame.
+            prompts: B of them, in the user's frame; there is one batch, of no masks, where B is 0.
             multimask: decode three candidates, and keep the one of the highest score.
             refine: times that the low-resolution logits are fed back as mask input.
         """
-        best = self.decode(image, prompts, multimask_output=multimask, return_logits=False).best()
-        for _ in range(refine):
-            refined = replace(prompts, mask_inputs=best.low_res_logits)
-            best = self.decode(image, refined, multimask_output=False, return_logits=False).best()
-        return best
+
+        def decode_batch(batch: slice) -> Segmentation:
+            some = prompts[batch]
+            best = self._decode_together(image, some, multimask=multimask).best()
+            for _ in range(refine):
+                refined = replace(some, mask_inputs=best.low_res_logits)
+                best = self._decode_together(image, refined).best()
+            return best
+
+        return in_batches(decode_batch, len(prompts), self.prompts_per_batch)
+
+    def _decode_together(
+        self,
+        image: CanonicalImage,
+        prompts: Prompts,
+        *,
+        multimask: bool = False,
+        return_logits: bool = False,
+    ) -> Segmentation:
+        """Segment the prompts of one batch; prompts and result are in the user's frame."""
+        frame = image.frame
+        segmentation = self.segmenter.decode(
+            image.encoding,
+            frame.canonical_prompts(prompts),
+            multimask_output=multimask,
+            return_logits=return_logits or frame.asks_logits,
+        )
+        if not bool(torch.isfinite(segmentation.scores).all()):
+            raise InputError(
+                f"{self.segmenter.name} gave a score that is not finite; its weights, or what "
+                "it was fed, are damaged: load them again"
+            )
+        return frame.user_segmentation(segmentation, return_logits=return_logits)
+
+
+def gather(batches: Iterable[Segmentation], total: int) -> Segmentation:
+    """Batches of ``total`` prompts as one, each written into its place as it comes."""
+    whole: list[Tensor] = []
+    start = 0
+    for batch in batches:
+        parts = (batch.masks, batch.scores, batch.low_res_logits)
+        if not whole:
+            whole.extend(part.new_empty((total, *part.shape[1:])) for part in parts)
+        for destination, part in zip(whole, parts, strict=True):
+            destination[start : start + len(part)] = part
+        start += len(batch.scores)
+    return Segmentation(*whole)

@@ -13,7 +13,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 from samrot.canonicalizers import Canonicalizer, as_canonicalizer
-from samrot.errors import InputError, NoImageError, check_choice
+from samrot.errors import InputError, NoImageError, check_choice, check_count
 from samrot.geometry.groups import C4, D4
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose, as_pose
@@ -24,6 +24,7 @@ from samrot.robust.pipeline import (
     CanonicalImage,
     Pipeline,
     find_frame,
+    gather,
 )
 from samrot.robust.pose_sources import UPRIGHT, GivenPose
 from samrot.segmenters import SamSegmenter, Segmenter
@@ -276,8 +277,7 @@ class RobustPredictor:
                 f"images are {len(images)} and boxes {len(boxes)}; expected boxes for each image, "
                 "an empty (0, 4) array where there are none"
             )
-        if images_per_batch < 1:
-            raise InputError(f"images_per_batch is {images_per_batch}; expected at least 1")
+        check_count("images_per_batch", images_per_batch, 1)
         all_prompts = []
         for image, listed in zip(images, boxes, strict=True):
             check_image(image)
@@ -323,13 +323,15 @@ class RobustPredictor:
     def best_masks(
         self, prompts: Prompts, *, multimask: bool = False, refine: int = 0
     ) -> Segmentation:
-        """One mask for each of B prompts, C = 1, as ``Pipeline.best_masks``.
+        """One mask for each of B prompts, C = 1, as ``Pipeline.best_masks`` but all at once.
 
         Raises:
             NoImageError: before ``set_image``.
         """
-        image = self._require_image()
-        return self.pipeline.best_masks(image, prompts, multimask=multimask, refine=refine)
+        batches = self.pipeline.best_masks(
+            self._require_image(), prompts, multimask=multimask, refine=refine
+        )
+        return gather(batches, len(prompts))
 
     @property
     def segmenter(self) -> Segmenter:

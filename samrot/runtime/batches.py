@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 
+Result = TypeVar("Result")
 
-def in_batches(run: Callable[[slice], None], total: int, size: int) -> None:
-    """Run over consecutive slices of ``total`` items, once if there are none.
 
-    Where memory does not suffice for a batch, it and those after it are halved.
+def in_batches(run: Callable[[slice], Result], total: int, size: int) -> Iterator[Result]:
+    """Results of consecutive slices of ``total`` items, as they are asked for.
+
+    There is one, of no items, where ``total`` is 0. Where memory does not suffice for a batch, it
+    and those after it are halved.
 
     Raises:
         RuntimeError: if it does not suffice for one item.
@@ -18,12 +22,13 @@ def in_batches(run: Callable[[slice], None], total: int, size: int) -> None:
     start = 0
     while start < max(total, 1):
         try:
-            run(slice(start, start + size))
+            result = run(slice(start, start + size))
         except RuntimeError as error:
             size = min(size, total - start) // 2
             if size < 1 or not _out_of_memory(error):
                 raise
             continue
+        yield result
         start += size
 
 

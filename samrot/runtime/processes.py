@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samrot.errors import InputError
@@ -11,12 +18,17 @@ from samrot.runtime.locks import die_with_parent
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+_SHARED = "SAMROT_SHARED_FOLDER"  # environment variable: where the processes of a run meet
+_WATCH_SECONDS = 0.1
+_is_first = False
+
 
 def launch(device: str, devices: int = 1, nodes: int = 1) -> Fabric:
     """Start, or join, the processes of a run.
 
     With more than one process the same command is started again for each of the others; under
-    ``torchrun``, which starts them itself, nothing is. A process that fails takes the others down.
+    ``torchrun``, which starts them itself, nothing is. A process that fails takes the others down,
+    and says why: the others say nothing (``is_first_to_fail``). The first alone prints results.
 
     Args:
         device: cpu, cuda, mps, or auto.
@@ -42,7 +54,52 @@ def launch(device: str, devices: int = 1, nodes: int = 1) -> Fabric:
             f"device is {device!r} with {devices} devices; expected what this machine has "
             f"({error}); samrot doctor lists it"
         ) from error
+    alone = devices == 1 or os.environ.get("TORCHELASTIC_RUN_ID")  # or torchrun sees to them
+    if not alone and _SHARED not in os.environ:
+        _share_failures()
     fabric.launch()
-    if fabric.global_rank and not os.environ.get("TORCHELASTIC_RUN_ID"):
-        die_with_parent()  # torchrun sees to that itself
+    if fabric.global_rank:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
+        if not alone:
+            die_with_parent()
     return fabric
+
+
+def is_first_to_fail() -> bool:
+    """Whether no other process of this run has failed before this one, which then says why."""
+    global _is_first
+    if (failed := _failed_file()) is None or _is_first:
+        return True
+    try:
+        failed.touch(exist_ok=False)
+    except OSError:
+        return False
+    _is_first = True
+    return True
+
+
+def another_failed() -> bool:
+    """Whether another process of this run has failed, and said why."""
+    failed = _failed_file()
+    return failed is not None and not _is_first and failed.exists()
+
+
+def _failed_file() -> Path | None:
+    """What the first process to fail makes; None where there is but one process."""
+    folder = os.environ.get(_SHARED)
+    return None if folder is None else Path(folder) / "failed"
+
+
+def _share_failures() -> None:
+    """Make the place where the processes of a run tell each other, and end with the others."""
+    folder = tempfile.mkdtemp(prefix="samrot_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ[_SHARED] = folder
+
+    def watch() -> None:
+        while not another_failed():
+            time.sleep(_WATCH_SECONDS)
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(2)  # what the others wait for would never come
+
+    threading.Thread(target=watch, name="watch the others", daemon=True).start()

@@ -6,10 +6,11 @@ import csv
 import hashlib
 import io
 import json
+import math
 import platform
 import subprocess
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 import yaml
 
 from samrot.errors import InputError
-from samrot.files import replacing, save_torch
+from samrot.files import load_torch, load_yaml, replacing, save_torch
 from samrot.runtime.locks import LOCK_FILE, alone_in
 
 _CONFIG = "config.yaml"
@@ -49,7 +50,7 @@ class RunFolder:
     @property
     def is_of_old_version(self) -> bool:
         """Whether samrot 0.1.0 began the evaluation: it knew of one task only."""
-        return "task" not in yaml.safe_load((self.path / _CONFIG).read_text())
+        return "task" not in self._read(_CONFIG, load_yaml)
 
     @classmethod
     def open(cls, path: str | Path, settings: Any) -> RunFolder:
@@ -61,12 +62,13 @@ class RunFolder:
                 ``nodes``, ``workers``) does not count.
 
         Raises:
-            InputError: if the folder holds another run, or something else.
+            InputError: if the folder holds another run, or something else, or its config is
+                damaged.
         """
         run = cls(Path(path))
         config = json.loads(json.dumps(asdict(settings)))
         if cls.is_one(path):
-            stored = yaml.safe_load((run.path / _CONFIG).read_text())
+            stored = run._read(_CONFIG, load_yaml)
             known = _settings_of_the_work(_with_defaults(stored, type(settings)))
             changed = sorted(_differences(known, _settings_of_the_work(config)))
             if changed:
@@ -108,8 +110,8 @@ class RunFolder:
         Raises:
             InputError: naming the file that changed.
         """
-        path = self.path / _INPUTS
-        known: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+        there = (self.path / _INPUTS).is_file()
+        known: dict[str, str] = self._read(_INPUTS, json.loads) if there else {}
         digests = {
             setting: _sha256(Path(file))
             for setting, file in files.items()
@@ -133,14 +135,25 @@ class RunFolder:
         """Write a JSON file atomically; NaN is refused."""
         self.write_text(name, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """A JSON file that is made again where it is missing or torn, which gives None."""
+        try:
+            content = json.loads((self.path / name).read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
+
     def log(self, row: dict[str, object]) -> None:
-        """Add a row to ``log.csv``; rows of this step and later ones, of a killed run, make way."""
+        """Add a row to ``log.csv``; rows of this step and later ones, of a killed run, make way.
+
+        So do rows that are torn.
+        """
         path = self.path / "log.csv"
         rows: list[dict[str, object]] = []
         if path.exists():
-            with path.open(newline="") as file:
-                before = int(str(row["step"]))
-                rows = [old for old in csv.DictReader(file) if int(old["step"]) < before]
+            before = int(str(row["step"]))
+            lines = path.read_text(errors="replace").replace("\0", "").splitlines()
+            rows = [old for old in csv.DictReader(lines) if _step(old) < before]
         text = io.StringIO()
         names = list(dict.fromkeys(name for each in [*rows, row] for name in each))
         writer = csv.DictWriter(text, names)
@@ -154,14 +167,35 @@ class RunFolder:
         save_torch(self.path / _STATE, {"step": step, **state})
 
     def restore(self, **parts: Any) -> int:
-        """Load the training state, if there is one, into ``parts``; the step to go on from."""
+        """Load the training state, if there is one, into ``parts``; the step to go on from.
+
+        Raises:
+            InputError: if it is damaged.
+        """
         path = self.path / _STATE
         if not path.exists():
             return 0
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        return int(state["step"])
+        remedy = "restore it, or remove it to train from the first step"
+        state = load_torch(path, remedy)
+        try:
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+            return int(state["step"])
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise InputError(f"{path} is not of this training ({reason}); {remedy}") from error
+
+    def _read(self, name: str, parse: Callable[[str], Any]) -> dict[str, Any]:
+        """An object in a file that the run cannot do without."""
+        content = None
+        with suppress(ValueError, RecursionError, yaml.YAMLError):
+            content = parse((self.path / name).read_text())
+        if not isinstance(content, dict):
+            raise InputError(
+                f"{self.path / name} is damaged, and the run cannot go on without; restore the "
+                "file, or choose another out"
+            )
+        return content
 
 
 def describe_environment() -> dict[str, Any]:
@@ -180,6 +214,12 @@ def describe_environment() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "packages": packages,
     }
+
+
+def _step(row: Mapping[Any, Any]) -> float:
+    """The step of a row of ``log.csv``; infinite where it is torn."""
+    torn = None in row or None in row.values() or not str(row.get("step")).isdecimal()
+    return math.inf if torn else int(row["step"])
 
 
 def _content(folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from segment_anything.build_sam import build_sam_vit_b, build_sam_vit_h, build_s
 from segment_anything.modeling import Sam
 
 from samrot import weights
-from samrot.errors import InputError, check_choice, check_range
+from samrot.errors import InputError, check_choice, check_count
 from samrot.runtime.devices import check_device
 from samrot.segmenters.fast_decoder import DecoderSettings
 from samrot.segmenters.fast_encoder import EncoderSettings
@@ -166,7 +166,7 @@ class SegmenterSettings(SegmenterWeights):
     refine: int = 0
 
     def __post_init__(self) -> None:
-        check_range("segmenter.refine", self.refine, 0, 100)
+        check_count("segmenter.refine", self.refine, 0, 100)
 
     def load(self, device: str) -> Segmenter:
         """The segmenter, on that device."""

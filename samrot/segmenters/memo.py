@@ -79,8 +79,8 @@ class MemoSegmenter:
             for key, encoding in zip(unseen_keys[batch], encodings, strict=True):
                 self._encodings[key] = RememberedEncoding(encoding.size_hw, encoding.features, key)
 
-        if unseen:
-            in_batches(encode, len(unseen), self.images_per_batch)
+        for _ in in_batches(encode, len(unseen), self.images_per_batch) if unseen else ():
+            pass
         return [self._encodings[key] for key in keys]
 
     def decode(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
 from samrot import weights
-from samrot.errors import InputError, MissingFileError
+from samrot.errors import MissingFileError
 from samrot.segmenters.fast_decoder import DecoderSettings, FastDecoder
 from samrot.segmenters.fast_encoder import EncoderSettings, FastEncoder
 from samrot.segmenters.protocol import Encoding, check_remains
@@ -199,16 +198,7 @@ def load_official(
             f"checkpoint {path} does not exist; expected an official {name} file, see "
             "weights/README.md"
         )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"checkpoint {path} cannot be read ({reason}); it is truncated or no torch checkpoint: "
-            "download it again"
-        ) from error
-    if not isinstance(state, dict):
-        raise InputError(f"checkpoint {path} holds a {type(state).__name__}; expected weights")
+    state = weights.load_official(path)
     sam = builder()
     weights.load_into(sam, state, path)
     return SamSegmenter(sam.eval().requires_grad_(False).to(device), name)

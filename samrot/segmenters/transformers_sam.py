@@ -168,9 +168,14 @@ def load_transformers(checkpoint: str | Path | None, device: str) -> Transformer
     if Path(checkpoint).is_dir() and not (Path(checkpoint) / "config.json").is_file():
         raise InputError(f"checkpoint {checkpoint} holds no config.json; {remedy}")
     try:
-        image_processor = AutoImageProcessor.from_pretrained(str(checkpoint))
+        image_processor = AutoImageProcessor.from_pretrained(
+            str(checkpoint), trust_remote_code=False
+        )
         model, loading = AutoModelForMaskGeneration.from_pretrained(
-            str(checkpoint), output_loading_info=True, dtype=torch.float32
+            str(checkpoint),
+            output_loading_info=True,
+            dtype=torch.float32,
+            trust_remote_code=False,  # code that comes with a checkpoint is never run
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

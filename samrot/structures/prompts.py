@@ -11,6 +11,7 @@ from samrot.errors import InputError
 
 LABELS = (-1, 0, 1)
 LARGEST = 1e8  # of any number in a prompt: float32 takes it through a network
+MOST_POINTS = 1024  # of one prompt: memory grows with points x the segmenter's image tokens
 SLACK = 1e-3  # pixels that rounding may put a point or box off the image
 
 
@@ -81,6 +82,11 @@ def check_prompts(prompts: Prompts, size_hw: tuple[int, int]) -> None:
         return
     if points.shape[-2] == 0:
         raise InputError("point_coords holds no point; leave it out, or give at least one")
+    if points.shape[-2] > MOST_POINTS:
+        raise InputError(
+            f"point_coords holds {points.shape[-2]} points in a prompt; expected at most "
+            f"{MOST_POINTS}: give a box, or fewer points"
+        )
     if not np.isin(labels, LABELS).all():
         wrong = labels[~np.isin(labels, LABELS)][0]
         raise InputError(
@@ -118,7 +124,8 @@ def checked_array(name: str, value: object, shape: tuple[int, ...]) -> np.ndarra
     """
     try:
         if isinstance(value, Tensor):
-            value = value.detach().cpu().numpy()
+            value = value.detach().cpu()
+            value = (value if value.is_complex() else value.double()).numpy()  # from any dtype
         array = np.asarray(value)
         if np.iscomplexobj(array):
             raise TypeError("complex numbers")

@@ -21,9 +21,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from samrot.errors import InputError, check_range
+from samrot.errors import InputError, check_count, check_range
 from samrot.runtime.processes import launch
 from samrot.runtime.run_folder import RunFolder
+from samrot.training.workers import ReportingCollate, ReportingDataset
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -57,8 +58,8 @@ class OptimSettings:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate"):
-            check_range(f"optim.{name}", getattr(self, name), 1)
-        check_range("optim.warmup_steps", self.warmup_steps, 0)
+            check_count(f"optim.{name}", getattr(self, name), 1)
+        check_count("optim.warmup_steps", self.warmup_steps, 0)
         check_range("optim.learning_rate", self.learning_rate, 0)
         check_range("optim.weight_decay", self.weight_decay, 0)
         check_range("optim.ema_decay", self.ema_decay, 0, 1)
@@ -179,9 +180,9 @@ class FitSettings:
 
     def __post_init__(self) -> None:
         for name in ("devices", "nodes", "val_every"):
-            check_range(name, getattr(self, name), 1)
-        check_range("workers", self.workers, 0, 1024)
-        check_range("seed", self.seed, 0, 2**32 - 1)
+            check_count(name, getattr(self, name), 1)
+        check_count("workers", self.workers, 0, 1024)
+        check_count("seed", self.seed, 0, 2**32 - 1)
 
 
 def build_fabric(settings: FitSettings) -> Fabric:
@@ -327,13 +328,15 @@ def _batches(
         for i in range(share)
     ]
     loader = DataLoader(
-        objective.dataset,
+        ReportingDataset(objective.dataset),
         share // optim.accumulate,
         sampler=order,
         num_workers=settings.workers,
-        collate_fn=objective.collate,
+        collate_fn=ReportingCollate(objective.collate),
     )
     for batch in loader:
+        if isinstance(batch, InputError):
+            raise batch
         yield fabric.to_device(batch)
 
 

@@ -25,7 +25,6 @@ from samrot.data.images import read_image
 from samrot.data.photos import PhotoSettings, find_photos
 from samrot.data.pose_labels import estimate_prior
 from samrot.errors import InputError, check_range
-from samrot.files import replacing
 from samrot.geometry.groups import C4, find_group
 from samrot.runtime.run_folder import RunFolder
 from samrot.segmenters import save_sam
@@ -36,6 +35,8 @@ from samrot.training.pose_objectives import PoseObjective, ThroughSegmenterObjec
 from samrot.training.pose_photos import PoseAugmentation, PosePhotos
 from samrot.training.prompted_views import PromptedViews, ViewSettings
 from samrot.weights import load_into
+
+_TRAINED_ON = "trained_on.json"  # fingerprints, in the run folder
 
 
 @dataclass(kw_only=True)
@@ -219,22 +220,22 @@ def train(settings: TrainSettings) -> Path:
     with fabric.rank_zero_first():
         run = RunFolder.open(settings.out, settings)
     if fabric.is_global_zero:  # which writes the checkpoints
-        canonicalizer.trained_on = _fingerprints(settings, paths, apply_exif, run.path)
+        canonicalizer.trained_on = _fingerprints(settings, paths, apply_exif, run)
     with run.held(by_this_process=fabric.is_global_zero):
         return fit(fabric, settings, run, objective)
 
 
 def _fingerprints(
-    settings: TrainSettings, paths: Sequence[Path], apply_exif: bool | None, folder: Path
+    settings: TrainSettings, paths: Sequence[Path], apply_exif: bool | None, run: RunFolder
 ) -> np.ndarray | None:
     """Those of the photos trained on, kept in the run folder, and of what the start had seen."""
-    kept = folder / "trained_on.txt"
-    if not kept.is_file():
+    kept = run.read_json(_TRAINED_ON)
+    if kept is None:
         photos = tqdm(paths, desc="fingerprints", unit="image")
         own = [fingerprint(read_image(path, apply_exif=apply_exif)) for path in photos]
-        with replacing(kept) as partial:
-            partial.write_text(pack(own))
-    numbers = unpack(kept.read_text())
+        kept = {"fingerprints": pack(own)}
+        run.write_json(_TRAINED_ON, kept)
+    numbers = unpack(kept["fingerprints"])
     start = settings.canonicalizer.base or settings.init
     if start not in (None, "imagenet"):
         numbers = union(numbers, load_canonicalizer(str(start)).trained_on)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from samrot import weights
 from samrot.canonicalizers import (
@@ -84,7 +85,7 @@ def test_imagenet_weights_not_installed(monkeypatch: pytest.MonkeyPatch) -> None
 def test_unknown_settings() -> None:
     with pytest.raises(InputError, match="architecture is 'vit'; expected one of: gcnn, gwrn"):
         build_canonicalizer("vit")
-    with pytest.raises(InputError, match="options .* do not fit"):
+    with pytest.raises(InputError, match="options entry is .depth.; expected one of: widths"):
         build_canonicalizer("gcnn", depth=3)
 
 
@@ -123,6 +124,71 @@ def test_weights_that_are_no_numbers_are_refused(
     weights.save(path, state, format_name="samrot-canonicalizer", header=header)
     with pytest.raises(InputError, match=rf"damaged\.safetensors: score\.weight {message}"):
         load_canonicalizer(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"architecture": ["gcnn"]},
+            "its header has the architecture .*; expected a value of type",
+        ),
+        ({"architecture": "vit"}, "architecture is 'vit'; expected one of: gcnn"),
+        ({"size": 30000}, "thumbnail size is 30000; expected a number of at least 1 and at most 1"),
+        ({"size": 9.5}, "its header has the size '9.5'; expected a value of type int"),
+        ({"frame": None}, "its header has the frame 'None'; expected a value of type str"),
+        ({"group": {}}, "its header has the group '{}'; expected a value of type str"),
+        ({"mirror_average": 1}, "its header has the mirror_average '1'; expected a value of type"),
+        ({"aspect_log_odds": 1e300}, "aspect_log_odds is 1e.300; expected a number of at least"),
+        ({"options": []}, r"its header has the options '\[\]'; expected a value of type dict"),
+        ({"options": {"depth": 3}}, "options entry is 'depth'; expected one of: widths, blocks"),
+        ({"options": {"widths": [10**9, 4]}}, "options.widths is 1000000000; expected a number of"),
+        ({"options": {"widths": "ab"}}, "options.widths is ab; expected a number of at least 1"),
+        ({"options": {"widths": []}}, "options .* do not fit"),
+        ({"options": {"widths": [4096] * 9}}, "of another architecture"),
+        ({"base": ["c4"]}, r"base is \['c4'\]; expected one of: c4, c4_aspect"),
+        ({"trained_on": 7}, "trained_on is damaged"),
+    ],
+)
+def test_headers_of_any_json_are_refused_in_one_line(
+    changes: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    """Before memory is taken for what they ask for."""
+    header = {
+        "architecture": "gcnn", "group": "C4", "size": 17, "frame": "square",
+        "mirror_average": True, "aspect_log_odds": 0.0, "options": {"widths": [1, 2]},
+    }  # fmt: skip
+    network = build_canonicalizer("gcnn", size=17, widths=[1, 2]).network
+    path = tmp_path / "c.safetensors"
+    for named, fails in ((header, False), ({**header, **changes}, True)):
+        weights.save(path, network.state_dict(), format_name="samrot-canonicalizer", header=named)
+        if fails:
+            with pytest.raises(InputError, match=message):
+                load_canonicalizer(path)
+        else:
+            load_canonicalizer(path)
+
+
+@pytest.mark.parametrize("header", ["", "[", "[1]", "null", "[" * 10_000])
+def test_a_header_that_is_no_object(header: str, tmp_path: Path) -> None:
+    save_file({"w": torch.ones(1)}, tmp_path / "c.safetensors", {"samrot": header})
+    with pytest.raises(InputError, match="has a header that is no JSON object; restore"):
+        load_canonicalizer(tmp_path / "c.safetensors")
+
+
+def test_a_canonicalizer_of_inference_mode_trains(tmp_path: Path) -> None:
+    with torch.inference_mode():
+        canonicalizer = load_canonicalizer("c4")
+    canonicalizer.requires_grad_(True)
+    canonicalizer(torch.zeros(1, 3, 97, 97)).sum().backward()
+
+
+def test_inference_is_not_training() -> None:
+    """Dropout would make poses random."""
+    canonicalizer = build_canonicalizer("gcnn", size=17, widths=[4, 8], dropout=0.5)
+    photo = random_photo(0, 20, 30)
+    canonicalizer.train()
+    assert torch.equal(canonicalizer.logits(photo), canonicalizer.logits(photo))
 
 
 def test_a_logit_that_is_not_finite_is_an_error_never_pose_0() -> None:

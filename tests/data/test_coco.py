@@ -75,6 +75,7 @@ def annotation(**changes: object) -> object:
         (annotation(bbox=[2, 3, float("inf"), 8]), "it holds Infinity, which is no number"),
         (annotation(bbox=[2, 3, 1e300, 8]), r"annotation 2 has the box \[2, 3, 1e\+300, 8\]"),
         (annotation(bbox=[2, 3, -10, 8]), "annotation 2 has the box .* whose size is negative"),
+        (annotation(bbox=[2, 3, 10**400, 8]), "annotation 2 has the box .* four finite numbers"),
         (annotation(bbox=[52, 3, 10, 8]), "annotation 2 has the box .* beside its image of 20x30"),
         (annotation(bbox=[2, 3, 10]), "annotation 2 has the box .* four finite numbers"),
         (annotation(bbox=None), "annotation 2 has the box None; expected x, y, width and height"),

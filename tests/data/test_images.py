@@ -59,6 +59,27 @@ def test_bad_files(tmp_path: Path) -> None:
         read_image(text)
 
 
+@pytest.mark.parametrize("format_name", ["EPS", "JPEG2000", "DDS", "ICO", "PPM", "PDF"])
+def test_formats_that_are_not_read_whatever_they_are_called(
+    format_name: str, tmp_path: Path
+) -> None:
+    """EPS would start Ghostscript; decoders that few use break in ways of their own."""
+    path = tmp_path / "photo.png"
+    Image.fromarray(random_photo(0, 32, 32)).save(path, format=format_name)
+    for read in (read_image, exif_orientation):
+        with pytest.raises(InputError, match=r"photo\.png cannot be decoded .*or no JPEG, PNG"):
+            read(path)
+
+
+def test_a_photo_beyond_the_limit_of_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(random_photo(0, 30, 40)).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    with pytest.raises(InputError, match=r"large\.png is too large .*1200 pixels.*; scale it down"):
+        read_image(tmp_path / "large.png")
+
+
 def test_list_images(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="does not exist"):
         list_images(tmp_path / "none")
@@ -112,6 +133,8 @@ def test_linked_folders_are_searched_once(tmp_path: Path) -> None:
     Image.fromarray(random_photo(0, 4, 5)).save(tmp_path / "elsewhere" / "1.png")
     (tmp_path / "a" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "loop").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "itself.png").symlink_to(tmp_path / "a" / "itself.png")
+    (tmp_path / "a" / "here").symlink_to(tmp_path / "a" / "here")
     assert list_images(tmp_path / "a") == [tmp_path / "a" / "link" / "1.png"]
 
 

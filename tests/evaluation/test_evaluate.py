@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 import weakref
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,34 @@ def test_detections_turned_along(coloured: tuple[Path, Path], tmp_path: Path) ->
     for angle in ANGLES:
         assert plain["angles"][angle]["bbox"]["AP"] > 0.9
     assert canonical["equivariance"]["identical_masks"] == 1.0
+
+
+def test_memory_does_not_grow_with_the_boxes(tmp_path: Path) -> None:
+    """600 masks of the photo would take 72 MB, and their logits four times as much."""
+    photo = np.zeros((300, 400, 3), dtype=np.uint8)
+    content = {
+        "images": [{"id": 1, "file_name": "1.png", "height": 300, "width": 400}],
+        "annotations": [], "categories": [{"id": 1, "name": "one"}],
+    }  # fmt: skip
+    data = write_coco(tmp_path / "data", content, {"1.png": photo})
+    boxes = [{"image_id": 1, "category_id": 1, "bbox": [n % 300, 5, 90, 90], "score": 1}
+             for n in range(600)]  # fmt: skip
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    prompts = PromptSettings(
+        source="detections", file=str(tmp_path / "boxes.json"), max_per_image=600
+    )
+    wanted = settings(
+        data, tmp_path / "run", "threshold", methods=["none", "oracle"], angles=[90],
+        prompts=prompts,
+    )  # fmt: skip
+    tracemalloc.start()
+    try:
+        evaluate(wanted)
+        assert tracemalloc.get_traced_memory()[1] < 40e6
+    finally:
+        tracemalloc.stop()
+    record = json.loads((tmp_path / "run" / "records.jsonl").read_text())
+    assert len(record["methods"]["oracle"]["90"]["masks"]) == 600
 
 
 def corner_detector(image: np.ndarray) -> samrot.Detections:

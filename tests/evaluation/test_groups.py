@@ -178,7 +178,7 @@ def test_mirrored_copies(
 ) -> None:
     target = tmp_path / "moved"
     assert main(["rotate-coco", str(scenes_folder), str(target), "--angles", "m0", "m270"]) == 0
-    assert sorted(path.name for path in target.iterdir()) == ["m000", "m270"]
+    assert sorted(path.name for path in target.glob("m*")) == ["m000", "m270"]
     moved = CocoDataset.load(target / "m270" / "images", target / "m270" / "annotations.json")
     scenes = CocoDataset.load(scenes_folder / "images", scenes_folder / "annotations.json")
     for image_id in scenes.image_ids:

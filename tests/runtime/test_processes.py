@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,30 @@ def test_a_process_that_dies_is_noticed(scenes_folder: Path, tmp_path: Path) -> 
     assert not (tmp_path / "run" / "summary.json").exists()
     assert run_in_one(*arguments, "--devices", "1") == 0  # the same run, continued by one process
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["dataset"]["images"] == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broken", ["scene_0001.png", "scene_0002.png"])
+def test_what_stops_one_of_two_is_said_once(
+    broken: str, scenes_folder: Path, tmp_path: Path
+) -> None:
+    """By whichever process it is, and the table is printed once too."""
+    folder = tmp_path / "data"
+    shutil.copytree(scenes_folder, folder)
+    whole = (folder / "images" / broken).read_bytes()
+    command = [
+        sys.executable, "-m", "samrot", "evaluate", "--data.images", str(folder / "images"),
+        "--data.annotations", str(folder / "annotations.json"), "--out", str(tmp_path / "run"),
+        "--segmenter.name", "box", "--methods", "[none]", "--devices", "2",
+    ]  # fmt: skip
+    for content, code in ((whole[:60], 2), (whole, 0)):
+        (folder / "images" / broken).write_bytes(content)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == code, done.stderr
+        said = [line for line in done.stderr.splitlines() if line.startswith("samrot: ")]
+        assert [broken in line for line in said] == [True] * (code == 2)
+        assert "Traceback" not in done.stderr
+        assert done.stdout.count("| none | segm AP |") == (code == 0)
 
 
 def test_devices_are_checked(

@@ -86,9 +86,20 @@ def test_official_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         load_segmenter("sam_vit_b", checkpoint=path)
     with pytest.raises(InputError, match="does not exist; expected an official sam_vit_b file"):
         load_segmenter("sam_vit_b", checkpoint=tmp_path / "none.pth")
-    torch.save([1, 2], torn)
-    with pytest.raises(InputError, match="holds a list; expected weights"):
-        load_segmenter("sam_vit_b", checkpoint=torn)
+    for content in ([1, 2], {}, {"a": 1}, {1: torch.ones(1)}, torch.ones(2), {"a": {"b": 1}}):
+        torch.save(content, torn)
+        with pytest.raises(InputError, match="than names and weights|of another architecture"):
+            load_official("sam_vit_b", small_vit, torn, "cpu")
+    name, weight = "mask_decoder.iou_token.weight", sam.mask_decoder.iou_token.weight.detach()
+    for odd in (
+        weight.to_sparse(),
+        weight.to("meta"),
+        weight.to(torch.float8_e4m3fn),
+        weight.to(torch.complex64),
+    ):
+        torch.save({**sam.state_dict(), name: odd}, torn)
+        with pytest.raises(InputError, match=f"{name} holds .* expected torch.float32; it is dam"):
+            load_official("sam_vit_b", small_vit, torn, "cpu")
 
 
 def test_missing_official_weights_name_the_remedy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +302,19 @@ def test_what_is_no_model_is_refused(folder: Path, tmp_path: Path) -> None:
         content = path.read_bytes()
         (torn / path.name).write_bytes(content[:3000] if path.suffix == ".safetensors" else content)
     assert "cannot be loaded" in message(torn)
+
+
+def test_code_that_comes_with_a_checkpoint_is_never_run(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    (tmp_path / "evil.py").write_text(f"open({str(ran)!r}, 'w')\nclass Evil: pass\n")
+    names = dict.fromkeys(("AutoConfig", "AutoModelForMaskGeneration"), "evil.Evil")
+    config = {"model_type": "evil", "auto_map": names, "image_processor_type": "Evil"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    config["auto_map"] = {"AutoImageProcessor": "evil.Evil"}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+    with pytest.raises(samrot.InputError, match="cannot be loaded"):
+        samrot.load_segmenter("transformers", checkpoint=tmp_path)
+    assert not ran.exists()
 
 
 def test_missing_weights_are_not_made_up(folder: Path, tmp_path: Path) -> None:

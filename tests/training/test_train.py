@@ -194,6 +194,25 @@ def test_kill_dash_nine_ends_with_the_same_weights(photos: Path, tmp_path: Path)
     assert not list(killed.glob("*.partial"))
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_photo_that_breaks_in_a_worker_is_one_line(
+    workers: int, photos: Path, tmp_path: Path
+) -> None:
+    wanted = settings(photos, tmp_path / "run", workers=workers, cache=False, val=PhotoSettings())
+    real = PosePhotos._read
+    with pytest.MonkeyPatch.context() as patch:
+
+        def read(dataset: PosePhotos, index: int) -> np.ndarray:
+            if index == 3:
+                raise InputError("image 3.png cannot be decoded")
+            return real(dataset, index)
+
+        patch.setattr(PosePhotos, "_read", read)
+        with pytest.raises(InputError) as caught:
+            train(wanted)
+    assert str(caught.value) == "image 3.png cannot be decoded"
+
+
 def test_init_continues_from_a_checkpoint(photos: Path, tmp_path: Path) -> None:
     first = train(settings(photos, tmp_path / "first"))
     frozen = OptimSettings(steps=1, batch_size=2, learning_rate=0.0, warmup_steps=0)

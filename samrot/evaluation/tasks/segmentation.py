@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice, repeat
+from itertools import islice, repeat, zip_longest
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from samrot.evaluation.records import Record
 from samrot.evaluation.results import coco_results
 from samrot.evaluation.settings import DETECTOR, EvaluateSettings
 from samrot.evaluation.views import OrbitView
-from samrot.geometry.rle import encode_mask, rle_iou
+from samrot.geometry.rle import RLE, encode_mask, rle_iou
 from samrot.robust.pipeline import CanonicalFrame, CanonicalImage, Pipeline, find_frame
 from samrot.runtime.background import in_background
 from samrot.scoring import image_matches
@@ -34,6 +34,19 @@ STAGES = ("read", "canonicalize", "prompt", "encode", "decode", "record")
 
 
 @dataclass
+class EncodedView:
+    """The masks of a view in the upright frame, so far.
+
+    Args:
+        rles: as run-length encodings.
+        predicted_ious: likewise.
+    """
+
+    rles: list[RLE] = field(default_factory=list)
+    predicted_ious: list[float] = field(default_factory=list)
+
+
+@dataclass
 class Photo:
     """A photo on its way through the stages.
 
@@ -42,14 +55,14 @@ class Photo:
         upright: (H, W, 3) uint8 RGB.
         views: what is asked of it.
         seconds: stage -> spent so far.
-        results: method -> view -> JSON-ready result, so far.
+        encoded: what came of each view, so far.
     """
 
     image_id: int
     upright: np.ndarray
     views: list[MethodView] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    encoded: dict[MethodView, EncodedView] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -79,8 +92,8 @@ class MethodView:
 
 
 @dataclass(frozen=True, eq=False)
-class SegmentedView:
-    """The masks of a view.
+class SegmentedBatch:
+    """Some masks of a view: few enough for memory, however many prompts there are.
 
     Args:
         photo: the photo that it is a view of.
@@ -185,15 +198,21 @@ class SegmentationTask:
                 photo.views.append(MethodView(method, view, image, frame, prompts))
         return photo
 
-    def _segment_all(self, photos: Iterator[Photo]) -> Iterator[SegmentedView]:
-        """Work is shared between the views of a photo, and encoding between those of a batch."""
+    def _segment_all(self, photos: Iterator[Photo]) -> Iterator[SegmentedBatch | Photo]:
+        """Batches of the views of a photo, then the photo.
+
+        Work is shared between the views of a photo, and encoding between those of a batch.
+        """
         while group := list(islice(photos, self.settings.images_per_batch)):
             encoded = self._encode(group)
             for photo in group:
-                for asked in photo.views:
-                    yield self._segment(photo, asked, next(encoded))
-                if self.memo is not None:
-                    self.memo.clear_segmentations()
+                views = [self._segment(photo, asked, next(encoded)) for asked in photo.views]
+                # The n-th batches of all views together: most of them ask the same.
+                for batches in zip_longest(*views):
+                    yield from (batch for batch in batches if batch is not None)
+                    if self.memo is not None:
+                        self.memo.clear_segmentations()
+                yield photo
             if self.memo is not None:
                 self.memo.clear()
 
@@ -212,50 +231,66 @@ class SegmentationTask:
 
     def _segment(
         self, photo: Photo, asked: MethodView, image: CanonicalImage | None
-    ) -> SegmentedView:
+    ) -> Iterator[SegmentedBatch]:
         prompts = asked.prompts
         if len(prompts) == 0:
-            return SegmentedView(photo, asked, np.zeros((0, 1, 1), dtype=bool), np.zeros(0))
+            return
         if image is None:
             if prompts.masks is None:
                 raise InputError(
                     "segmenter.name is detector, but the detector returned no masks; expected "
                     "samrot.Detections(boxes_xyxy, scores, category_ids, masks)"
                 )
-            return SegmentedView(photo, asked, prompts.masks, np.ones(len(prompts)))
-        with photo.timed("decode"):
-            chosen = self.settings.segmenter
-            best = self.pipeline.best_masks(
-                image,
-                Prompts(boxes_xyxy=prompts.boxes_xyxy),
-                multimask=chosen.multimask,
-                refine=chosen.refine,
-            )
-            masks, scores = best.masks[:, 0].cpu().numpy(), best.scores[:, 0].cpu().double().numpy()
-        return SegmentedView(photo, asked, masks, scores)
+            yield SegmentedBatch(photo, asked, prompts.masks, np.ones(len(prompts)))
+            return
+        chosen = self.settings.segmenter
+        batches = self.pipeline.best_masks(
+            image,
+            Prompts(boxes_xyxy=prompts.boxes_xyxy),
+            multimask=chosen.multimask,
+            refine=chosen.refine,
+        )
+        while True:
+            with photo.timed("decode"):
+                best = next(batches, None)
+                if best is None:
+                    return
+                masks = best.masks[:, 0].cpu().numpy()
+                scores = best.scores[:, 0].cpu().double().numpy()
+            yield SegmentedBatch(photo, asked, masks, scores)
 
-    def _record(self, write: Callable[[Record], None], segmented: SegmentedView) -> None:
-        """Move masks back and encode them; write the record after a photo's last view."""
-        photo, asked = segmented.photo, segmented.asked
+    def _record(self, write: Callable[[Record], None], segmented: SegmentedBatch | Photo) -> None:
+        """Move masks back and encode them; write the record of a photo that is done."""
+        if isinstance(segmented, SegmentedBatch):
+            photo, asked = segmented.photo, segmented.asked
+            with photo.timed("record"):
+                back = asked.view.transform(self.dataset.size_hw(photo.image_id)).inverse()
+                encoded = photo.encoded.setdefault(asked, EncodedView())
+                encoded.rles += [encode_mask(back.masks(mask)) for mask in segmented.masks]
+                encoded.predicted_ious += segmented.predicted_ious.tolist()
+            return
+        photo = segmented
+        results: dict[str, dict[str, Any]] = {}
         with photo.timed("record"):
-            by_view = photo.results.setdefault(asked.method, {})
-            by_view[asked.view.key] = self._result(segmented)
-        if asked is photo.views[-1]:
-            write(
-                {
-                    "image_id": photo.image_id,
-                    "fingerprint": fingerprint(photo.upright),
-                    "methods": photo.results,
-                    "seconds": photo.seconds,
-                }
-            )
+            for asked in photo.views:
+                by_view = results.setdefault(asked.method, {})
+                by_view[asked.view.key] = self._result(photo, asked)
+        write(
+            {
+                "image_id": photo.image_id,
+                "fingerprint": fingerprint(photo.upright),
+                "methods": results,
+                "seconds": photo.seconds,
+            }
+        )
 
-    def _result(self, segmented: SegmentedView) -> dict[str, Any]:
-        asked, prompts = segmented.asked, segmented.asked.prompts
-        image_id = segmented.photo.image_id
+    def _result(self, photo: Photo, asked: MethodView) -> dict[str, Any]:
+        image_id, prompts = photo.image_id, asked.prompts
+        encoded = photo.encoded.get(asked, EncodedView())
         back = asked.view.transform(self.dataset.size_hw(image_id)).inverse()
-        rles = [encode_mask(back.masks(mask)) for mask in segmented.masks]
-        scores = _mask_scores(self.settings.score, prompts, segmented.predicted_ious)
+        rles = encoded.rles
+        predicted_ious = np.array(encoded.predicted_ious)
+        scores = _mask_scores(self.settings.score, prompts, predicted_ious)
         ids = prompts.instance_ids
         result: dict[str, Any] = {
             "pose": asked.frame.pose.element if METHODS[asked.method].undoes_pose else None,
