@@ -62,11 +62,12 @@ class SegmentSettings:
 
     Args:
         images: files, folders (searched with their subfolders) and patterns.
-        box: x0 y0 x1 y1 of each object, in every photo, pixels of the photo as it is displayed.
-        point: x y of each click on one more object.
+        box: x0 y0 x1 y1 of an object in every photo, pixels of the photo as it is displayed; four
+            more, or the option again, for each further object.
+        point: x y of a click on one more object, pixels as of box; further clicks add up.
         label: label of each click: 1 in the object (all, if left out), 0 outside.
-        prompts: CSV or JSON file of boxes and points by file name, instead.
-        everything: no prompts: segment all that is in the photo, from a grid of clicks.
+        prompts: CSV or JSON file of boxes and points by file name, instead of box and point.
+        everything: segment all that is in the photo, from a grid of clicks, without prompts.
         grid: grid of those clicks.
         out: folder; each photo gets one in it: mask_000.png and so on, masks.json, overlay.png.
         segmenter: which segmenter, and how it is asked.
@@ -100,7 +101,7 @@ class SegmentSettings:
             named = ", ".join(name for name, there in given.items() if there) or "nothing"
             raise InputError(
                 f"{named} says what to segment; expected exactly one of --box X0 Y0 X1 Y1 (and "
-                "--point X Y), --prompts FILE, --everything true"
+                "--point X Y), --prompts FILE, --everything"
             )
         if self.everything and (self.segmenter.multimask or self.segmenter.refine):
             raise InputError(

@@ -101,7 +101,7 @@ def test_prompts_from_a_file(suffix: str, photos: Path, tmp_path: Path) -> None:
 
 def test_everything(photos: Path, tmp_path: Path) -> None:
     code = main(
-        ["segment", str(photos / "upright.png"), "--everything", "true", "--out", str(tmp_path),
+        ["segment", str(photos / "upright.png"), "--everything", "--out", str(tmp_path),
          "--grid.points_per_side", "4", "--grid.pred_iou_thresh", "0.3",
          "--grid.stability_score_thresh", "0.3"]
     )  # fmt: skip
@@ -109,6 +109,18 @@ def test_everything(photos: Path, tmp_path: Path) -> None:
     content, masks = read_masks(tmp_path / "upright.png")
     assert masks
     assert all(found["prompt"] is None for found in content["objects"])
+
+
+def test_boxes_and_points_add_up(photos: Path, tmp_path: Path) -> None:
+    photo, out = str(photos / "upright.png"), tmp_path / "out"
+    click = ["--point", "30", "28", "--label", "1", "--point", "2", "2", "--label", "0"]
+    assert (
+        main(["segment", *BOX, "--box", "1", "2", "9", "9", *click, photo, "--out", str(out)]) == 0
+    )
+    prompts = [found["prompt"] for found in read_masks(out / "upright.png")[0]["objects"]]
+    assert [prompt["box"] for prompt in prompts] == [[16, 14, 45, 43], [1, 2, 9, 9], None]
+    assert prompts[2]["points"] == [[30, 28], [2, 2]]
+    assert prompts[2]["labels"] == [1, 0]
 
 
 def test_results_among_the_photos_are_no_photos(photos: Path) -> None:
