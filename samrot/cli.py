@@ -84,13 +84,13 @@ def _demo(settings: Any) -> None:
 
 
 def _segment(settings: Any) -> int:
-    from samrot.commands.segment import segment
+    from samrot.commands.segment import remarks, segment
 
-    num_objects, failed = segment(settings)
-    print(f"{num_objects} objects; masks and overlays: {settings.out}")
-    for path, reason in failed.items():
-        print(f"samrot: failed: {path}: {reason}", file=sys.stderr)
-    return 1 if failed else 0
+    report = segment(settings)
+    print(f"{report.num_objects} objects; masks and overlays: {settings.out}")
+    for remark in remarks(report, settings):
+        print(f"samrot: {remark}", file=sys.stderr)
+    return 1 if report.failed else 0
 
 
 def _export(settings: Any) -> None:

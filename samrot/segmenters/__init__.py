@@ -1,5 +1,6 @@
 """Floor 4: promptable segmenters behind one small protocol."""
 
+from samrot.segmenters.everything_thresholds import EVERYTHING_THRESHOLDS
 from samrot.segmenters.fast_encoder import EncoderSettings
 from samrot.segmenters.loading import (
     SEGMENTERS,
@@ -14,6 +15,7 @@ from samrot.structures.prompts import Prompts
 from samrot.structures.segmentation import Segmentation
 
 __all__ = [
+    "EVERYTHING_THRESHOLDS",
     "SEGMENTERS",
     "BatchEncoder",
     "EncoderSettings",
