@@ -11,19 +11,29 @@ import errno
 import importlib
 import sys
 import warnings
+from argparse import SUPPRESS, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser, get_loader, set_loader
+from jsonargparse import (
+    ArgumentError,
+    ArgumentParser,
+    DefaultHelpFormatter,
+    get_loader,
+    set_loader,
+)
 from tqdm import tqdm
 from yaml import YAMLError
 
+from samrot.arguments import as_parsed, did_you_mean, option_types
 from samrot.errors import InputError
 from samrot.files import check_yaml
 from samrot.runtime.processes import another_failed, is_first_to_fail
 
 _YAML = "checked yaml"
+
+SHELLS = ("bash", "zsh", "tcsh")
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,8 @@ class Command:
 
     Args:
         meaning: line of ``samrot --help``.
+        needs: what must be given, as of the usage line.
+        example: options of an example.
         settings: ``module:dataclass`` of its options; None for a command without a config file.
         run: does the work with the filled settings, and prints what it made; an exit code, or
             None for 0.
@@ -39,6 +51,8 @@ class Command:
     """
 
     meaning: str
+    needs: str
+    example: str
     settings: str | None
     run: Callable[[Any], int | None]
     add_arguments: Callable[[ArgumentParser], set[str]] | None = None
@@ -82,13 +96,13 @@ def _demo(settings: Any) -> None:
 
 
 def _segment(settings: Any) -> int:
-    from samrot.commands.segment import segment
+    from samrot.commands.segment import remarks, segment
 
-    num_objects, failed = segment(settings)
-    print(f"{num_objects} objects; masks and overlays: {settings.out}")
-    for path, reason in failed.items():
-        _say(f"failed: {path}: {reason}")
-    return 1 if failed else 0
+    report = segment(settings)
+    print(f"{report.num_objects} objects; masks and overlays: {settings.out}")
+    for remark in remarks(report, settings):
+        _say(remark)
+    return 1 if report.failed else 0
 
 
 def _export(settings: Any) -> None:
@@ -112,15 +126,25 @@ def _doctor(arguments: Any) -> None:
     print(report())
 
 
+def _completion(arguments: Any) -> None:
+    whole = ArgumentParser(prog="samrot", description=_overview())
+    subcommands = whole.add_subcommands()
+    for name in COMMANDS:
+        subcommands.add_subcommand(name, _parser(name, _settings_class(name)))
+    try:
+        print(whole.get_completion_script(f"shtab-{arguments.shell}"))
+    except ValueError as error:
+        raise InputError("shtab is not installed; pip install 'samrot[completion]'") from error
+
+
+def _add_completion_arguments(parser: ArgumentParser) -> set[str]:
+    parser.add_argument("shell", choices=SHELLS, help="shell that is to complete")
+    return {"shell"}
+
+
 def _add_segment_arguments(parser: ArgumentParser) -> set[str]:
-    parser.add_argument("images", nargs="+", help="files, folders and patterns")
-    for name, kind, meaning in (
-        ("box", float, "x0 y0 x1 y1 of each object, pixels of the photo as it is displayed"),
-        ("point", float, "x y of each click on one more object"),
-        ("label", int, "of each click: 1 in the object (all, if left out), 0 outside"),
-    ):
-        parser.add_argument(f"--{name}", nargs="+", type=kind, default=[], help=meaning)
-    return {"images", "box", "point", "label"}
+    parser.add_argument("images", nargs="+", help="photos: files, folders and patterns")
+    return {"images"}
 
 
 def _add_rotate_arguments(parser: ArgumentParser) -> set[str]:
@@ -139,38 +163,72 @@ def _add_rotate_arguments(parser: ArgumentParser) -> set[str]:
 COMMANDS = {
     "evaluate": Command(
         "score a segmenter on rotated COCO, with and without canonicalization",
+        "--data.images DIR --data.annotations FILE --out DIR",
+        "--data.images coco/val2017 --data.annotations coco/annotations/instances_val2017.json "
+        "--methods none,canonical --out runs/mini",
         "samrot.evaluation.settings:EvaluateSettings",
         _evaluate,
     ),
     "train": Command(
-        "train a canonicalizer on upright photos", "samrot.training.train:TrainSettings", _train
+        "train a canonicalizer on upright photos",
+        "--data.images DIR --out DIR",
+        "--config custom --data.images photos --out runs/mine",
+        "samrot.training.train:TrainSettings",
+        _train,
     ),
     "finetune": Command(
-        "fine-tune a SAM on COCO masks", "samrot.training.finetune:FinetuneSettings", _finetune
+        "fine-tune a SAM on COCO masks",
+        "--out DIR",
+        "--config finetune --data.images photos --data.annotations masks.json --out runs/sam",
+        "samrot.training.finetune:FinetuneSettings",
+        _finetune,
     ),
     "diagnose": Command(
-        "does the canonicalizer agree with the orientations of one's photos",
+        "measure whether the canonicalizer agrees with the orientations of your photos",
+        "--data.images DIR --out DIR",
+        "--data.images photos --out runs/diagnosis",
         "samrot.commands.diagnose:DiagnoseSettings",
         _diagnose,
     ),
     "segment": Command(
-        "masks for photos in files and folders, however they are turned",
+        "write masks for photos in files and folders, however they are turned",
+        "IMAGES [IMAGES ...] --out DIR",
+        "photos --box 100 80 420 360 --out masks",
         "samrot.commands.segment:SegmentSettings",
         _segment,
         _add_segment_arguments,
     ),
     "export": Command(
-        "canonicalizer, image encoder and mask decoder as ONNX files",
+        "write canonicalizer, image encoder and mask decoder as ONNX files",
+        "--out DIR",
+        "--segmenter.name sam_mini --out onnx",
         "samrot.commands.export:ExportSettings",
         _export,
     ),
     "rotate-coco": Command(
-        "write a dataset turned and mirrored", None, _rotate_coco, _add_rotate_arguments
+        "write a dataset turned and mirrored",
+        "SRC DST",
+        "coco/val2017 coco/turned --angles 90 m0",
+        None,
+        _rotate_coco,
+        _add_rotate_arguments,
     ),
     "demo": Command(
-        "the whole job, offline, in a few minutes", "samrot.commands.demo:DemoSettings", _demo
+        "do the whole job, offline, in a few minutes",
+        "",
+        "--images 10 --out runs/demo",
+        "samrot.commands.demo:DemoSettings",
+        _demo,
     ),
-    "doctor": Command("what is installed, what works, what is missing", None, _doctor),
+    "doctor": Command("say what is installed, what works, what is missing", "", "", None, _doctor),
+    "completion": Command(
+        "print a script that completes commands and options in a shell",
+        "SHELL",
+        "bash > ~/.local/share/bash-completion/completions/samrot",
+        None,
+        _completion,
+        _add_completion_arguments,
+    ),
 }
 
 
@@ -184,6 +242,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         return 0
@@ -192,7 +252,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name, options = arguments[0], arguments[1:]
     if name not in COMMANDS:
-        return _fail(f"unknown command {name!r}; expected one of: {', '.join(COMMANDS)}")
+        return _fail(
+            f"unknown command {name!r}; expected one of: {', '.join(COMMANDS)}"
+            + did_you_mean(name, COMMANDS)
+        )
     warnings.showwarning = _show_warning
     try:
         return COMMANDS[name].run(_parse(name, options)) or 0
@@ -213,25 +276,65 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parse(name: str, options: list[str]) -> Any:
-    command = COMMANDS[name]
-    parser = ArgumentParser(
-        prog=f"samrot {name}", description=command.meaning, exit_on_error=False, parser_mode=_YAML
-    )
-    added = command.add_arguments(parser) if command.add_arguments else set()
-    if command.settings is None:
-        return parser.parse_args(options)
-    module_name, _, class_name = command.settings.partition(":")
-    settings_class = getattr(importlib.import_module(module_name), class_name)
-    parser.add_argument("--config", action="config", help="YAML file with any of these settings")
-    parser.add_class_arguments(settings_class, skip=added)
-    values = vars(parser.instantiate(parser.parse_args(options)))
+def _parse(name: str, arguments: list[str]) -> Any:
+    settings_class = _settings_class(name)
+    options = {} if settings_class is None else option_types(settings_class)
+    parser = _parser(name, settings_class)
+    try:
+        parsed = parser.parse_args(as_parsed(arguments, options))
+    except ArgumentError as error:
+        unknown = str(error).partition("unrecognized arguments: ")[2].split()
+        hint = did_you_mean(unknown[0].partition("=")[0], options) if unknown else ""
+        raise InputError(f"{error}{hint}") from error
+    if settings_class is None:
+        return parsed
+    values = vars(parser.instantiate(parsed))
     values.pop("config")
     return settings_class(**values)
 
 
+def _settings_class(name: str) -> Any:
+    """The dataclass of a command's options, imported; None where there is none."""
+    settings = COMMANDS[name].settings
+    if settings is None:
+        return None
+    module_name, _, class_name = settings.partition(":")
+    return getattr(importlib.import_module(module_name), class_name)
+
+
+class _HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+    """Examples stay on one line, to be copied."""
+
+
+def _parser(name: str, settings_class: Any) -> ArgumentParser:
+    command = COMMANDS[name]
+    parser = ArgumentParser(
+        prog=f"samrot {name}",
+        usage=f"samrot {name} {command.needs + ' ' if command.needs else ''}[options]",
+        description=command.meaning,
+        epilog=f"example:\n  samrot {name} {command.example}",
+        formatter_class=_HelpFormatter,
+        exit_on_error=False,
+        allow_abbrev=False,
+        parser_mode=_YAML,
+    )
+    added = command.add_arguments(parser) if command.add_arguments else set()
+    if settings_class is not None:
+        parser.add_argument(
+            "--config",
+            action="config",
+            help="YAML file with any of the settings, or the name of one that comes with samrot",
+        )
+        parser.add_class_arguments(settings_class, skip=added)
+        for group in parser._action_groups:
+            for action in group._group_actions:
+                if action.help == "Path to a configuration file.":  # of a group of options alone
+                    action.help = SUPPRESS
+    return parser
+
+
 def _overview() -> str:
-    lines = ["usage: samrot COMMAND [options]   (samrot COMMAND --help lists them)", ""]
+    lines = ["usage: samrot COMMAND [options]   (samrot help COMMAND lists them)", ""]
     lines += [f"  {name:<12} {command.meaning}" for name, command in COMMANDS.items()]
     return "\n".join(lines)
 

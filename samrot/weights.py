@@ -53,15 +53,22 @@ def official_sam(name: str) -> Path:
         InputError: if it is not there and cannot be downloaded, or its checksum is wrong.
     """
     import pooch
+    import requests
 
     file_name, sha256 = OFFICIAL_SAM[name]
     folder = weights_folder()
+    was_there = folder.is_dir()
+    pooch.get_logger().setLevel("WARNING")
     try:
         path = pooch.retrieve(
             _OFFICIAL_URL + file_name, f"sha256:{sha256}", file_name, folder, progressbar=True
         )
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        if not was_there:
+            with suppress(OSError):
+                folder.rmdir()
+        offline = isinstance(error, requests.ConnectionError | requests.Timeout)
+        reason = f"no connection to {_OFFICIAL_URL}" if offline else str(error).splitlines()[0]
         raise InputError(
             f"checkpoint {folder / file_name} is not there and cannot be downloaded ({reason}); "
             f"put the official {name} file there, or give its path, see weights/README.md"

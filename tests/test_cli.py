@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import samrot
-from samrot.cli import COMMANDS, main
+from samrot.cli import COMMANDS, _parse, main
 from samrot.commands.demo import DemoSettings, demo
 from samrot.evaluation.table import summary_table
 
@@ -35,10 +35,41 @@ def test_overview_and_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exit_:
-        main([name, "--help"])
-    assert exit_.value.code == 0
-    assert f"samrot {name}" in capsys.readouterr().out
+    shown = []
+    for arguments in ([name, "--help"], ["help", name]):
+        with pytest.raises(SystemExit) as exit_:
+            main(arguments)
+        assert exit_.value.code == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    usage, *_, example = shown[0].splitlines()
+    assert usage.startswith(f"usage: samrot {name} ")
+    assert example.startswith(f"  samrot {name}")
+    assert "CONFIG]" not in shown[0]
+    assert "lambda" not in shown[0]
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if COMMANDS[name].example])
+def test_examples_are_read(name: str) -> None:
+    options = COMMANDS[name].example.partition(" > ")[0].split()
+    assert _parse(name, options) is not None
+
+
+def test_completion(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("shtab")
+    code, script, err = run(capsys, "completion", "bash")
+    assert code == 0, err
+    assert "rotate-coco" in script
+    assert "--segmenter.checkpoint" in script
+
+
+def test_completion_without_shtab(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jsonargparse._completions.find_spec", lambda name: None)
+    code, _, err = run(capsys, "completion", "zsh")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "shtab is not installed; pip install 'samrot[completion]'" in err
 
 
 def test_evaluate_with_a_config_file(
@@ -64,9 +95,11 @@ def test_evaluate_with_a_config_file(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evalute"], "unknown command 'evalute'; expected one of: evaluate, train"),
+        (["evalute"], "doctor, completion; did you mean evaluate?"),
         (["evaluate", "--out", "o"], "required: data.images"),
         (["evaluate", "--no.such", "1"], "unrecognized arguments: --no.such"),
+        (["evaluate", "DATA", "--method", "none"], "--method none; did you mean --methods?"),
+        (["evaluate", "--images", "here"], "--images here; did you mean --data.images?"),
         (["evaluate", "DATA", "--out", "o", "--angles", "[10]"], "angles entry is 10; expected"),
         (["evaluate", "DATA", "--out", "o", "--limit", "many"], "limit"),
         (["evaluate", "DATA", "--out", "o", "--segmenter.name", "sam9"], "segmenter is 'sam9'"),

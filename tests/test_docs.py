@@ -59,7 +59,7 @@ def test_segment_commands_of_the_readme(folder: Path) -> None:
         if "--everything" in arguments:  # a thousand clicks, for a test only four
             arguments += ["--grid.points_per_side", "2"]
         assert main(arguments) == 0
-        assert (folder / str(number) / "sideways.jpg" / "masks.json").is_file()
+        assert (folder / str(number) / "sideways" / "masks.json").is_file()
 
 
 def test_documents_name_commands_that_exist() -> None:

@@ -1,7 +1,7 @@
 """Train canonicalizers with several values of a setting and several seeds, and compare them.
 
 python tools/compare.py OUT --vary beta 0.01 0.1 1 10 --seeds 0 1 2 --val-images FOLDER \
-    --val-annotations JSON [--plain RUN] -- --config configs/task_prior.yaml \
+    --val-annotations JSON [--plain RUN] -- --config task_prior \
     --data.images '[FOLDER]' --data.annotations JSON
 
 What follows ``--`` goes to ``samrot train``, and so do the varied setting (any of its options,

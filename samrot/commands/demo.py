@@ -12,13 +12,14 @@ from PIL import Image
 from samrot.canonicalizers import CanonicalizerChoice, load_canonicalizer
 from samrot.data.coco import CocoDataset, DataSettings, find_coco
 from samrot.data.coco_writer import write_scenes
-from samrot.drawing.overlays import draw_masks, panel
+from samrot.drawing.overlays import DrawnObject, draw_objects, panel
 from samrot.errors import check_range
 from samrot.evaluation.runner import evaluate
 from samrot.evaluation.settings import EvaluateSettings
 from samrot.geometry.groups import C4
 from samrot.geometry.plane import PlaneTransform, xywh_to_xyxy
 from samrot.geometry.pose import Pose
+from samrot.geometry.rle import encode_mask
 from samrot.robust.predictor import RobustPredictor
 from samrot.segmenters import SegmenterSettings, load_segmenter
 from samrot.structures.prompts import Prompts
@@ -113,13 +114,14 @@ def draw_comparison(
         panels = []
         for name, predictor in (("plain", plain), ("robust", robust)):
             predictor.set_image(turned)
-            masks = np.zeros((0, *turned.shape[:2]), dtype=bool)
+            objects = []
             if len(boxes):
                 result = predictor.predict_prompts(Prompts(boxes_xyxy=turned_boxes))
                 masks = result.masks[:, 0].cpu().numpy()
+                objects = [DrawnObject(encode_mask(mask)) for mask in masks]
             label = f"{name}, {C4.names[turns]} deg"
             if predictor.canonicalizer is not None:
                 label += f", pose {C4.names[predictor.pose]}"
-            panels.append(panel(draw_masks(turned, masks), label))
+            panels.append(panel(draw_objects(turned, objects), label))
         columns.append(np.concatenate(panels, axis=0))
     Image.fromarray(np.concatenate(columns, axis=1)).save(path)

@@ -17,6 +17,8 @@ ESCNN_REMEDY = "pip install 'samrot[escnn]' && pip install --no-deps escnn==1.0.
 EXTRAS = {
     "faster_coco_eval": "fast",
     "peft": "lora",
+    "pillow_heif": "heif",
+    "shtab": "completion",
     "onnxruntime": "onnx",
     "transformers": "transformers",
     "matplotlib": "plots",

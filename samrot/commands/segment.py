@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from glob import glob
@@ -10,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
-from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from samrot.canonicalizers import CanonicalizerChoice, load_canonicalizer
+from samrot.commands.segment_results import (
+    remove_result,
+    result_folders,
+    write_dataset,
+    write_result,
+)
 from samrot.data.images import exif_orientation, list_images, read_image
 from samrot.data.photos import without_results
-from samrot.data.prompt_files import describe_prompt, prompts_from_numbers, read_prompts
-from samrot.drawing.overlays import draw_masks
+from samrot.data.prompt_files import prompts_from_numbers, read_prompts
+from samrot.drawing.overlays import DrawnObject
 from samrot.errors import InputError, MissingFileError, check_choice, check_range
-from samrot.files import replacing
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose, exif_element
 from samrot.geometry.rle import encode_mask
@@ -30,30 +32,37 @@ from samrot.runtime.locks import alone_in
 from samrot.segmenters import SamSegmenter, SegmenterSettings
 from samrot.structures.prompts import Prompts, check_prompts
 
-FRAMES = ("displayed", "stored")
+DEMO_SEGMENTER = "sam_mini"
+FRAMES = ("displayed", "stored", "upright")
 
 
 @dataclass(kw_only=True)
 class EverythingSettings:
-    """What is kept of a grid of clicks; the thresholds are segment-anything's, made for ViT-H.
+    """What is kept of a grid of clicks.
 
     Args:
         points_per_side: number of points a side of the grid.
-        pred_iou_thresh: least predicted IoU.
-        stability_score_thresh: least stability under another cutoff.
+        pred_iou_thresh: least predicted IoU that is kept, 0..1; that of the segmenter by default.
+        stability_score_thresh: least stability under another cutoff that is kept, 0..1; that of the
+            segmenter by default.
         min_mask_region_area: smaller islands and holes are removed, pixels.
     """
 
     points_per_side: int = 32
-    pred_iou_thresh: float = 0.88
-    stability_score_thresh: float = 0.95
+    pred_iou_thresh: float | None = None
+    stability_score_thresh: float | None = None
     min_mask_region_area: int = 0
 
     def __post_init__(self) -> None:
         check_range("grid.points_per_side", self.points_per_side, 1, 1024)
-        check_range("grid.pred_iou_thresh", self.pred_iou_thresh, 0, 1)
-        check_range("grid.stability_score_thresh", self.stability_score_thresh, 0, 1)
         check_range("grid.min_mask_region_area", self.min_mask_region_area, 0)
+        for name in ("pred_iou_thresh", "stability_score_thresh"):
+            if getattr(self, name) is not None:
+                check_range(f"grid.{name}", getattr(self, name), 0, 1)
+
+    def chosen(self) -> dict[str, Any]:
+        """Arguments of the mask generator."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(kw_only=True)
@@ -62,18 +71,22 @@ class SegmentSettings:
 
     Args:
         images: files, folders (searched with their subfolders) and patterns.
-        box: x0 y0 x1 y1 of each object, in every photo, pixels of the photo as it is displayed.
-        point: x y of each click on one more object.
+        box: x0 y0 x1 y1 of an object in every photo, pixels of the photo as it is displayed; four
+            more, or the option again, for each further object.
+        point: x y of a click on one more object, pixels as of box; further clicks add up.
         label: label of each click: 1 in the object (all, if left out), 0 outside.
-        prompts: CSV or JSON file of boxes and points by file name, instead.
-        everything: no prompts: segment all that is in the photo, from a grid of clicks.
+        prompts: CSV or JSON file of boxes and points by file name, instead of box and point.
+        everything: segment all that is in the photo, from a grid of clicks, without prompts.
         grid: grid of those clicks.
-        out: folder; each photo gets one in it: mask_000.png and so on, masks.json, overlay.png.
+        out: folder; each photo gets one in it (mask_000.png and so on, masks.json, overlay.png),
+            and all of them are in its annotations.json (COCO) and index.json.
         segmenter: which segmenter, and how it is asked.
         canonicalizer: which canonicalizer.
-        frame: displayed (EXIF orientation applied, as viewers show the photo) or stored, in which
-            the masks are written; prompts are always in the displayed one.
-        device: cpu, cuda, ...
+        frame: frame in which masks are written: displayed (EXIF orientation applied, as viewers
+            show the photo), stored, or upright, as the canonicalizer has it; prompts are always in
+            the displayed one.
+        min_confidence: probability of its pose below which a photo is named as uncertain.
+        device: where the models run: cpu, cuda, cuda:1, mps, or auto.
     """
 
     images: list[str]
@@ -87,10 +100,12 @@ class SegmentSettings:
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
     canonicalizer: CanonicalizerChoice = field(default_factory=CanonicalizerChoice)
     frame: str = "displayed"
+    min_confidence: float = 0.5
     device: str = "cpu"
 
     def __post_init__(self) -> None:
         check_choice("frame", self.frame, FRAMES)
+        check_range("min_confidence", self.min_confidence, 0, 1)
         given = {
             "box or point": bool(self.box or self.point or self.label),
             "prompts": self.prompts is not None,
@@ -100,7 +115,7 @@ class SegmentSettings:
             named = ", ".join(name for name, there in given.items() if there) or "nothing"
             raise InputError(
                 f"{named} says what to segment; expected exactly one of --box X0 Y0 X1 Y1 (and "
-                "--point X Y), --prompts FILE, --everything true"
+                "--point X Y), --prompts FILE, --everything"
             )
         if self.everything and (self.segmenter.multimask or self.segmenter.refine):
             raise InputError(
@@ -110,25 +125,24 @@ class SegmentSettings:
 
 
 @dataclass(frozen=True)
-class SegmentedObject:
-    """One object of one photo, in the displayed frame.
+class SegmentReport:
+    """What became of the photos, by the path of each.
 
     Args:
-        mask: (H, W) bool.
-        score: predicted IoU.
-        prompt: what pointed at it, B = 1; None where nothing did.
+        num_objects: number of objects found.
+        failed: why a photo failed.
+        unprompted: photos that the prompts do not name.
+        uncertain: confidence of the poses that are less sure than asked for.
     """
 
-    mask: np.ndarray
-    score: float
-    prompt: Prompts | None
+    num_objects: int
+    failed: dict[str, str]
+    unprompted: list[str]
+    uncertain: dict[str, float]
 
 
-def segment(settings: SegmentSettings) -> tuple[int, dict[str, str]]:
+def segment(settings: SegmentSettings) -> SegmentReport:
     """Segment photos; those that cannot be read or prompted are passed over.
-
-    Returns:
-        Number of objects found, and why a photo failed, by path.
 
     Raises:
         InputError: if the settings are off, before any photo is looked at.
@@ -144,45 +158,87 @@ def segment(settings: SegmentSettings) -> tuple[int, dict[str, str]]:
         if not isinstance(segmenter, SamSegmenter):
             raise InputError(f"everything needs a segment_anything model, not {segmenter.name}")
         generator = RobustMaskGenerator(
-            segmenter, canonicalizer=canonicalizer, **vars(settings.grid)
+            segmenter, canonicalizer=canonicalizer, **settings.grid.chosen()
         )
-    num_objects, failed = 0, {}
+    num_objects, failed, uncertain = 0, {}, {}
+    unprompted = [name for name in photos if generator is None and not prompts.get(name)]
+    folders = result_folders(name for name in photos if name not in unprompted)
     out.mkdir(parents=True, exist_ok=True)
     with alone_in(out):
-        for name, path in tqdm(photos.items(), desc="segment", unit="image"):
-            _forget(out / name)
+        for name in tqdm(folders, desc="segment", unit="image"):
+            folder, path = out / folders[name], photos[name]
+            remove_result(folder)
             try:
                 image = read_image(path)
                 if generator is None:
                     predictor.set_image(image)
                     pose = predictor.current_pose
-                    objects = _prompted(predictor, prompts.get(name, []), settings.segmenter)
+                    objects = _prompted(predictor, prompts[name], settings.segmenter)
                 else:
                     pose = canonicalizer.estimate(image)
                     objects = _everything(generator, image, pose)
+                size_hw = (image.shape[0], image.shape[1])
+                upright = PlaneTransform.to_canonical(Pose(pose.element), size_hw)
+                frames = {
+                    "displayed": PlaneTransform.from_pose(Pose(), size_hw),
+                    "stored": PlaneTransform.from_pose(
+                        Pose(exif_element(exif_orientation(path))), size_hw
+                    ),
+                    "upright": upright,
+                }
                 about = {
                     "image": str(path),
                     "frame": settings.frame,
                     "pose": pose.element,
                     "pose_probabilities": np.asarray(pose.probabilities).tolist(),
+                    "pose_confidence": pose.confidence,
+                    "pose_uncertain": pose.confidence < settings.min_confidence,
                     "segmenter": segmenter.name,
                 }
-                stored = Pose(exif_element(exif_orientation(path)))
-                frame = stored if settings.frame == "stored" else Pose()
-                _write(out / name, image, objects, about, frame)
+                write_result(folder, image, objects, about, frames[settings.frame], upright)
                 num_objects += len(objects)
+                if about["pose_uncertain"]:
+                    uncertain[str(path)] = pose.confidence
             except InputError as error:
                 failed[str(path)] = str(error)
-    return num_objects, failed
+        done = {name: folders[name] for name in folders if str(photos[name]) not in failed}
+        write_dataset(out, done, failed)
+    return SegmentReport(num_objects, failed, [str(photos[n]) for n in unprompted], uncertain)
 
 
-def _everything(
-    generator: RobustMaskGenerator, image: np.ndarray, pose: Pose
-) -> list[SegmentedObject]:
+def _everything(generator: RobustMaskGenerator, image: np.ndarray, pose: Pose) -> list[DrawnObject]:
     return [
-        SegmentedObject(record["segmentation"], record["predicted_iou"], None)
+        DrawnObject(encode_mask(record["segmentation"]), record["predicted_iou"])
         for record in generator.generate(image, pose=pose)
     ]
+
+
+def remarks(report: SegmentReport, settings: SegmentSettings) -> list[str]:
+    """What a person should know of a run, a line each."""
+    lines = [f"failed: {path}: {reason}" for path, reason in report.failed.items()]
+    if report.unprompted:
+        lines.append(
+            f"{len(report.unprompted)} photos have no prompts in {settings.prompts}, and were left "
+            f"out: {_some(report.unprompted)}"
+        )
+    if report.uncertain:
+        shown = [f"{path} ({value:.2f})" for path, value in report.uncertain.items()]
+        lines.append(
+            f"{len(shown)} poses are uncertain, with a probability below "
+            f"{settings.min_confidence:g}: {_some(shown)}; look at their overlays"
+        )
+    if settings.segmenter.name == DEMO_SEGMENTER and settings.segmenter.checkpoint is None:
+        lines.append(
+            f"{DEMO_SEGMENTER} is a small model for demonstration; --segmenter.name sam_vit_h, for "
+            "one, makes better masks"
+        )
+    return lines
+
+
+def _some(names: Sequence[str], count: int = 5) -> str:
+    """The first of some names, and how many more there are."""
+    rest = [f"and {len(names) - count} more"] if len(names) > count else []
+    return ", ".join([*names[:count], *rest])
 
 
 def find_photos(sources: Sequence[str], out: Path) -> dict[str, Path]:
@@ -241,58 +297,11 @@ def _prompts_by_photo(
 
 def _prompted(
     predictor: RobustPredictor, prompts: Sequence[Prompts], settings: SegmenterSettings
-) -> list[SegmentedObject]:
-    if not prompts:
-        raise InputError("no prompt points at anything in it; add it to the prompts file")
+) -> list[DrawnObject]:
     objects = []
     for prompt in prompts:
         check_prompts(prompt, predictor.original_size)
         best = predictor.best_masks(prompt, multimask=settings.multimask, refine=settings.refine)
-        mask, score = best.masks[0, 0].cpu().numpy(), float(best.scores[0, 0])
-        objects.append(SegmentedObject(mask, score, prompt))
+        rle = encode_mask(best.masks[0, 0].cpu().numpy())
+        objects.append(DrawnObject(rle, float(best.scores[0, 0]), prompt))
     return objects
-
-
-def _forget(folder: Path) -> None:
-    """Remove an earlier result; its JSON first, which says that all is there."""
-    for path in (folder / "masks.json", folder / "overlay.png", *folder.glob("mask_*.png")):
-        path.unlink(missing_ok=True)
-
-
-def _write(
-    folder: Path,
-    image: np.ndarray,
-    objects: Sequence[SegmentedObject],
-    about: dict[str, Any],
-    frame: Pose,
-) -> None:
-    """Masks, a picture, and the JSON, last: where it is, all is there.
-
-    Args:
-        folder: folder of the photo's results.
-        image, objects: photo and objects as displayed.
-        about: the photo, in the JSON.
-        frame: how the photo of the masks is moved from the displayed one.
-    """
-    transform = PlaneTransform.from_pose(frame, (image.shape[0], image.shape[1]))
-    folder.mkdir(parents=True, exist_ok=True)
-    records = []
-    for number, item in enumerate(objects):
-        mask = transform.masks(item.mask)
-        rle = encode_mask(mask)
-        file_name = f"mask_{number:03d}.png"
-        Image.fromarray(mask.astype(np.uint8) * 255).save(folder / file_name)
-        records.append(
-            {
-                "file": file_name,
-                "score": item.score,
-                "area": int(mask.sum()),
-                "bbox": coco_mask.toBbox(rle).tolist(),
-                "segmentation": rle,
-                "prompt": None if item.prompt is None else describe_prompt(item.prompt),
-            }
-        )
-    masks = np.array([item.mask for item in objects]).reshape(-1, *image.shape[:2])
-    Image.fromarray(draw_masks(image, masks)).save(folder / "overlay.png")
-    with replacing(folder / "masks.json") as partial:
-        partial.write_text(json.dumps({**about, "objects": records}, allow_nan=False))

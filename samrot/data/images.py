@@ -14,12 +14,21 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from samrot.errors import InputError, MissingFileError
+from samrot.geometry import exact
+from samrot.geometry.pose import exif_element
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+_HEIF_SUFFIXES = (".heic", ".heif")
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", *_HEIF_SUFFIXES,
+)  # fmt: skip
+_UNREAD_SUFFIXES = (
+    ".arw", ".cr2", ".cr3", ".dng", ".gif", ".hif", ".jp2", ".jxl", ".nef", ".orf", ".raf", ".rw2",
+)  # fmt: skip
 # What Pillow may open, whatever a file is called: of the others, some run programs (EPS).
 # JPEG opens MPO too.
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
 _EXIF_ORIENTATION = 0x0112
+_HEIF_ORIENTATION = "original_orientation"  # in what pillow-heif says of a photo
 # What Pillow raises on files that are damaged.
 _DAMAGED = (
     *(OSError, EOFError, SyntaxError, ValueError, RuntimeError, struct.error, zlib.error),
@@ -44,15 +53,19 @@ def read_image(path: str | Path, *, apply_exif: bool | None = True) -> np.ndarra
     """
     path = Path(path)
     with _opened(path) as stored:
-        orientation = stored.getexif().get(_EXIF_ORIENTATION, 1)
+        orientation = _orientation(stored)
         if orientation != 1 and apply_exif is False:
             warnings.warn(
                 f"{path.name}: EXIF orientation {orientation} is ignored, since COCO "
                 "annotations are in the stored frame",
                 stacklevel=2,
             )
-        image = ImageOps.exif_transpose(stored) if apply_exif else stored
-        return _to_rgb8(image)
+        if apply_exif:
+            return _to_rgb8(ImageOps.exif_transpose(stored))
+        pixels = _to_rgb8(stored)
+        # The decoder of HEIF turns photos itself.
+        moved = exif_element(orientation) if _HEIF_ORIENTATION in stored.info else 0
+        return exact.move_image(pixels, moved)
 
 
 def exif_orientation(path: str | Path) -> int:
@@ -63,7 +76,11 @@ def exif_orientation(path: str | Path) -> int:
         InputError: if it is not an image.
     """
     with _opened(Path(path)) as stored:
-        return int(stored.getexif().get(_EXIF_ORIENTATION, 1))
+        return _orientation(stored)
+
+
+def _orientation(stored: Image.Image) -> int:
+    return int(stored.info.get(_HEIF_ORIENTATION) or stored.getexif().get(_EXIF_ORIENTATION, 1))
 
 
 @contextmanager
@@ -71,8 +88,19 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """An image file; what goes wrong with it in the block is an ``InputError`` that names it."""
     if not path.is_file():
         raise MissingFileError(f"image {path} does not exist; expected an image file")
+    if path.suffix.lower() in _HEIF_SUFFIXES:
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError as error:
+            raise InputError(
+                f"image {path} is HEIF, but pillow-heif is not installed; pip install "
+                "'samrot[heif]'"
+            ) from error
+        register_heif_opener()
     try:
-        with Image.open(path, formats=FORMATS) as stored:
+        Image.init()  # registers what this Pillow reads
+        readable = [name for name in FORMATS if name in Image.OPEN]
+        with Image.open(path, formats=readable) as stored:
             yield stored
     except Image.DecompressionBombError as error:
         raise InputError(
@@ -117,15 +145,23 @@ def list_images(folder: str | Path) -> list[Path]:
             "or leave it out"
         ) from error
 
-    paths, seen = [], set()
+    paths, unread, seen = [], [], set()
     for place, subfolders, names in os.walk(folder, onerror=refuse, followlinks=True):
         if (real := os.path.realpath(place)) in seen:  # a link to a folder above
             subfolders.clear()
             continue
         seen.add(real)
-        files = (Path(place) / name for name in names)
+        files = [Path(place) / name for name in names]
         paths += [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+        unread += [p.name for p in files if p.suffix.lower() in _UNREAD_SUFFIXES]
     paths.sort()
+    if unread:
+        shown = sorted(unread)[:5] + ["..."] * (len(unread) > 5)
+        warnings.warn(
+            f"image folder {folder}: {len(unread)} photos of kinds that samrot does not read are "
+            f"left out ({', '.join(shown)}); save them as JPEG or PNG",
+            stacklevel=2,
+        )
     if not paths:
         raise InputError(
             f"image folder {folder} holds no image; expected files ending in "

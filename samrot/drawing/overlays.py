@@ -2,49 +2,159 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from pycocotools import mask as coco_mask
+
+from samrot.geometry.plane import PlaneTransform
+from samrot.geometry.rle import RLE, decode_mask
+from samrot.structures.prompts import Prompts
 
 GAP = 6  # pixels between panels
+CAPTION = 22  # height of the strip of a caption, pixels
 CELL = 300  # longest side of a panel, pixels
+LEGEND = "white: prompt; circle: click in the object, cross: outside; number: predicted IoU"
+_WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class DrawnObject:
+    """One object of a photo, in the frame that is drawn.
+
+    Args:
+        rle: compressed RLE of its mask.
+        score: predicted IoU; None is not drawn.
+        prompt: what pointed at it, B = 1; None is not drawn.
+    """
+
+    rle: RLE
+    score: float | None = None
+    prompt: Prompts | None = None
 
 
 def palette(count: int) -> np.ndarray:
     """(count, 3) uint8 RGB, well apart: the golden angle around the colour wheel."""
     hues = (np.arange(count) * 137.508 / 2 % 180).astype(np.uint8)
-    hsv = np.stack([hues, np.full(count, 200, np.uint8), np.full(count, 255, np.uint8)], axis=1)
+    hsv = np.stack([hues, np.full(count, 220, np.uint8), np.full(count, 255, np.uint8)], axis=1)
     if count == 0:
         return np.zeros((0, 3), dtype=np.uint8)
     return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0]
 
 
-def draw_masks(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Tint masks and draw their outlines.
+def draw_objects(image: np.ndarray, objects: Sequence[DrawnObject]) -> np.ndarray:
+    """Tint masks, and draw their outlines, prompts and scores.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        masks: (N, H, W) bool.
+        objects: what is in it.
+
+    Returns:
+        (H, W, 3) uint8 RGB, a new array.
     """
-    drawn = image.copy()
+    drawn, colours = image.copy(), palette(len(objects))
+    width = _line_width(image)
     # Large masks first, so that small ones stay visible.
-    for index in np.argsort([-mask.sum() for mask in masks], kind="stable"):
-        mask, colour = masks[index], palette(len(masks))[index]
+    areas = [int(coco_mask.area(item.rle)) for item in objects]
+    for index in np.argsort(areas, kind="stable")[::-1]:
+        mask, colour = decode_mask(objects[index].rle), colours[index]
         drawn[mask] = (0.5 * drawn[mask] + 0.5 * colour).astype(np.uint8)
         outlines, _ = cv2.findContours(
             mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
         )
-        cv2.drawContours(drawn, outlines, -1, colour.tolist(), 1)
-    return drawn
+        # A dark line beneath the bright one stands out from any photo.
+        for line_colour, line_width in ((_BLACK, width + 2), (colour.tolist(), width)):
+            cv2.drawContours(drawn, outlines, -1, line_colour, line_width)
+    canvas = Image.fromarray(drawn)
+    draw = ImageDraw.Draw(canvas)
+    for item in objects:
+        _draw_prompt(draw, item.prompt, width)
+    for item, colour in zip(objects, colours, strict=True):
+        if item.score is not None:
+            x, y = coco_mask.toBbox(item.rle)[:2]
+            _draw_text(draw, (x, y), f"{item.score:.2f}", tuple(colour), 9 + 2 * width)
+    return np.asarray(canvas)
 
 
-def panel(image: np.ndarray, label: str) -> np.ndarray:
-    """An image in the middle of a labelled square."""
-    scale = CELL / max(image.shape[:2])
-    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    height, width = image.shape[:2]
-    caption = 22
-    panel = np.full((CELL + caption + GAP, CELL + GAP, 3), 255, dtype=np.uint8)
-    top, left = caption + (CELL - height) // 2, (CELL - width) // 2
-    panel[top : top + height, left : left + width] = image
-    cv2.putText(panel, label, (2, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
-    return panel
+def draw_overlay(
+    image: np.ndarray, objects: Sequence[DrawnObject], upright: PlaneTransform
+) -> np.ndarray:
+    """A photo with its objects, beside it the same upright, if it is not, and below a legend.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        objects: what is in it.
+        upright: from that photo to the upright one.
+    """
+    views = [draw_objects(image, objects)]
+    if not upright.is_identity:
+        moved = [DrawnObject(upright.rle(item.rle), item.score) for item in objects]
+        views.append(draw_objects(upright.image(image), moved))
+    height = max(view.shape[0] for view in views)
+    width = sum(view.shape[1] for view in views) + GAP * (len(views) - 1)
+    picture = Image.new("RGB", (width, height + CAPTION), _WHITE)
+    left = 0
+    for view in views:
+        picture.paste(Image.fromarray(view), (left, 0))
+        left += view.shape[1] + GAP
+    _draw_caption(picture, LEGEND, height)
+    return np.asarray(picture)
+
+
+def panel(image: np.ndarray, label: str, cell: int = CELL) -> np.ndarray:
+    """An image in the middle of a square of side ``cell``, with a label above that is not cut."""
+    scale = cell / max(image.shape[:2])
+    size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
+    resized = Image.fromarray(image).resize((size[0], size[1]), Image.Resampling.LANCZOS)
+    square = Image.new("RGB", (cell + GAP, cell + CAPTION + GAP), _WHITE)
+    square.paste(resized, ((cell - size[0]) // 2, CAPTION + (cell - size[1]) // 2))
+    _draw_caption(square, label, 0)
+    return np.asarray(square)
+
+
+def _draw_caption(picture: Image.Image, text: str, top: int) -> None:
+    """A line of text as wide as the picture at most, in the strip that begins at ``top``."""
+    draw, size = ImageDraw.Draw(picture), 14
+    while size > 5 and draw.textlength(text, _font(size)) > picture.width - GAP:
+        size -= 1
+    draw.text((2, top + CAPTION / 2), text, _BLACK, _font(size), anchor="lm")
+
+
+def _line_width(image: np.ndarray) -> int:
+    return max(1, round(min(image.shape[:2]) / 300))
+
+
+def _draw_prompt(draw: ImageDraw.ImageDraw, prompt: Prompts | None, width: int) -> None:
+    if prompt is None:
+        return
+    if prompt.boxes_xyxy is not None:
+        for colour, line_width in ((_BLACK, width + 2), (_WHITE, width)):
+            draw.rectangle(prompt.boxes_xyxy[0].tolist(), outline=colour, width=line_width)
+    if prompt.point_coords is None or prompt.point_labels is None:
+        return
+    radius = 2 + 2 * width
+    for (x, y), label in zip(prompt.point_coords[0], prompt.point_labels[0], strict=True):
+        ends = (x - radius, y - radius, x + radius, y + radius)
+        if label == 1:
+            draw.ellipse(ends, fill=_WHITE, outline=_BLACK, width=width)
+            continue
+        for colour, line_width in ((_BLACK, width + 2), (_WHITE, width)):
+            draw.line(ends, colour, line_width)
+            draw.line((ends[0], ends[3], ends[2], ends[1]), colour, line_width)
+
+
+def _draw_text(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[float, float],
+    text: str,
+    colour: tuple[int, ...],
+    size: int,
+) -> None:
+    draw.text(place, text, colour, _font(size), stroke_width=2, stroke_fill=_BLACK)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
-from segment_anything.utils.amg import mask_to_rle_pytorch, rle_to_mask
+from segment_anything.utils.amg import (
+    calculate_stability_score,
+    mask_to_rle_pytorch,
+    rle_to_mask,
+)
 from torch import from_numpy
 
 from samrot.canonicalizers import Canonicalizer, as_canonicalizer
@@ -17,8 +23,8 @@ from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose, as_pose
 from samrot.robust.pipeline import CanonicalFrame, walk
 from samrot.robust.pose_sources import UPRIGHT, GivenPose, PoseSource
-from samrot.robust.predictor import RobustPredictor
-from samrot.segmenters import SamSegmenter
+from samrot.robust.predictor import RobustPredictor, Tensors
+from samrot.segmenters import EVERYTHING_THRESHOLDS, SamSegmenter
 from samrot.structures.image import check_image
 
 
@@ -27,7 +33,8 @@ class RobustMaskGenerator:
 
     Args:
         model: a ``segment_anything`` Sam model, or a segmenter that holds one.
-        args, kwargs: as of ``SamAutomaticMaskGenerator``.
+        args, kwargs: as of ``SamAutomaticMaskGenerator``; thresholds that are left out are those of
+            the segmenter, where it has its own (``EVERYTHING_THRESHOLDS``).
         canonicalizer: a ``Canonicalizer``, a name or path for ``samrot.load_canonicalizer``, or
             None for the plain generator.
 
@@ -48,8 +55,13 @@ class RobustMaskGenerator:
                 f"model is a {type(model).__name__}; expected a segment_anything Sam model, or "
                 "samrot.load_segmenter of sam_mini or sam_vit_b, _l, _h"
             )
+        names = list(signature(SamAutomaticMaskGenerator).parameters)[1 : 1 + len(args)]
+        own = EVERYTHING_THRESHOLDS.get(segmenter.name, {})
+        defaults = {name: value for name, value in own.items() if name not in names}
         try:
-            self.generator = SamAutomaticMaskGenerator(segmenter.sam, *args, **kwargs)
+            self.generator = SamAutomaticMaskGenerator(
+                segmenter.sam, *args, **{**defaults, **kwargs}
+            )
         except (AssertionError, TypeError, ValueError, ZeroDivisionError) as error:
             raise InputError(
                 f"{error}; the arguments are those of SamAutomaticMaskGenerator"
@@ -59,7 +71,7 @@ class RobustMaskGenerator:
                 f"points_per_batch is {self.generator.points_per_batch}; expected at least 1"
             )
         # The plain predictor behind samrot's code, which checks images and bounds memory.
-        self.generator.predictor = RobustPredictor(segmenter, None)
+        self.generator.predictor = self._watched = _WatchedPredictor(segmenter, self.generator)
         self.canonicalizer = as_canonicalizer(canonicalizer, str(segmenter.device))
 
     def generate(
@@ -72,7 +84,8 @@ class RobustMaskGenerator:
             pose: the image's pose if it is known, 0..7 or a ``samrot.Pose``; None estimates it.
 
         Returns:
-            Records as of ``SamAutomaticMaskGenerator.generate``, in the frame of the image.
+            Records as of ``SamAutomaticMaskGenerator.generate``, in the frame of the image. Where a
+            threshold left none, a warning names it and the best value seen.
 
         Raises:
             InputError: if the image is not of that layout.
@@ -81,7 +94,45 @@ class RobustMaskGenerator:
         source: PoseSource = self.canonicalizer or UPRIGHT
         if pose is not None:
             source = GivenPose(as_pose(pose))
-        return walk(image, source, self.generator.generate, _user_records)
+        self._watched.best_iou = self._watched.best_stability = 0.0
+        records = walk(image, source, self.generator.generate, _user_records)
+        if not records:
+            warnings.warn(self._watched.explanation(), stacklevel=2)
+        return records
+
+
+class _WatchedPredictor(RobustPredictor):
+    """The plain predictor behind the generator; it knows the best of what the thresholds judge."""
+
+    def __init__(self, segmenter: SamSegmenter, generator: SamAutomaticMaskGenerator) -> None:
+        super().__init__(segmenter, None)
+        self.generator = generator
+        self.best_iou = self.best_stability = 0.0
+
+    def predict_torch(self, *args: Any, **kwargs: Any) -> Tensors:
+        """As ``RobustPredictor.predict_torch``."""
+        logits, scores, low_res_logits = super().predict_torch(*args, **kwargs)
+        self.best_iou = max(self.best_iou, float(scores.max()))
+        judged = logits[scores > self.generator.pred_iou_thresh]
+        if len(judged) and self.best_stability < self.generator.stability_score_thresh:
+            stability = calculate_stability_score(
+                judged, self.model.mask_threshold, self.generator.stability_score_offset
+            )
+            self.best_stability = max(self.best_stability, float(stability.max()))
+        return logits, scores, low_res_logits
+
+    def explanation(self) -> str:
+        """Why nothing was found."""
+        name, best = "pred_iou_thresh", self.best_iou
+        if best > self.generator.pred_iou_thresh:
+            name, best = "stability_score_thresh", self.best_stability
+        threshold = getattr(self.generator, name)
+        if best >= threshold:
+            return "nothing was found in the image, by the thresholds and min_mask_region_area"
+        return (
+            f"nothing was found in the image: {name} is {threshold:g}, but the best value of all "
+            f"masks is {best:.2f}; lower {name}"
+        )
 
 
 def _user_records(frame: CanonicalFrame, records: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -54,11 +54,11 @@ class Matches:
 
     def _join(self, parts: list[tuple[int, Mapping[str, Any]]]) -> _Category:
         objects = np.zeros((len(AREAS), self.num_photos))
-        for photo, match in parts:
-            objects[:, photo] = match["objects"]
+        for index, match in parts:
+            objects[:, index] = match["objects"]
         scores = np.concatenate([match["scores"] for _, match in parts])
         order = np.argsort(-scores, kind="stable")
-        photo = np.repeat([photo for photo, _ in parts], [len(m["scores"]) for _, m in parts])
+        photo = np.repeat([index for index, _ in parts], [len(m["scores"]) for _, m in parts])
         matched, ignored = (
             np.concatenate(
                 [np.asarray(m[name], dtype=np.int64).reshape(len(AREAS), -1) for _, m in parts],

@@ -1,5 +1,6 @@
 """Floor 4: promptable segmenters behind one small protocol."""
 
+from samrot.segmenters.everything_thresholds import EVERYTHING_THRESHOLDS
 from samrot.segmenters.fast_decoder import DecoderSettings
 from samrot.segmenters.fast_encoder import EncoderSettings
 from samrot.segmenters.loading import (
@@ -15,6 +16,7 @@ from samrot.structures.prompts import Prompts
 from samrot.structures.segmentation import Segmentation
 
 __all__ = [
+    "EVERYTHING_THRESHOLDS",
     "SEGMENTERS",
     "BatchEncoder",
     "DecoderSettings",

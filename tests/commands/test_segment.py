@@ -12,9 +12,13 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from samrot.cli import main
+from samrot.commands.segment_results import result_folders
+from samrot.data.coco import CocoDataset
 from samrot.data.prompt_files import describe_prompt, prompts_from_numbers, read_prompts
 from samrot.errors import InputError
 from samrot.geometry import exact
+from samrot.geometry.plane import PlaneTransform
+from samrot.geometry.pose import Pose
 from tests.segmenters.test_contract import disc_photo
 
 BOX = ["--box", "16", "14", "45", "43"]
@@ -54,22 +58,78 @@ def test_a_folder_with_a_bad_file(
     assert "4 objects; masks and overlays" in output.out
     assert "failed: " in output.err
     assert "broken.jpg cannot be decoded" in output.err
-    content, masks = read_masks(out / "upright.png")
+    content, masks = read_masks(out / "upright")
     assert [found["prompt"]["box"] for found in content["objects"]] == [[16, 14, 45, 43], None]
     y, x = np.mgrid[:56, :72]
     disc = (x - 30) ** 2 + (y - 28) ** 2 < 14**2
     assert (masks[0] & disc).sum() / (masks[0] | disc).sum() > 0.7
-    tagged, same = read_masks(out / "sub" / "tagged.png")
+    tagged, same = read_masks(out / "sub" / "tagged")
     assert np.array_equal(same[0], masks[0])
     assert tagged["pose"] == content["pose"]
-    assert np.asarray(Image.open(out / "upright.png" / "overlay.png")).shape == (56, 72, 3)
+    height, width, _ = np.asarray(Image.open(out / "upright" / "overlay.png")).shape
+    assert (height, width) >= (56, 72)  # a legend, and the photo put upright beside
+    # All of it in one COCO file, which samrot reads, and an index.
+    dataset = CocoDataset.load(photos, out / "annotations.json")
+    assert [dataset.images[i]["file_name"] for i in dataset.image_ids] == [
+        "sub/tagged.png", "upright.png",
+    ]  # fmt: skip
+    assert np.array_equal(dataset.mask(dataset.instances(2)[0]), masks[0])
+    index = json.loads((out / "index.json").read_text())
+    assert [(photo["folder"], photo["objects"]) for photo in index["photos"]] == [
+        ("sub/tagged", 2), ("upright", 2),
+    ]  # fmt: skip
+    assert list(index["failed"]) == [str(photos / "broken.jpg")]
+    assert "sam_mini is a small model for demonstration" in output.err
     # Again, with fewer objects and in the stored frame: nothing of before is left.
     code = main(
         ["segment", str(photos / "sub"), *BOX, "--frame", "stored", "--out", str(out / "sub")]
     )
     assert code == 0
-    _, stored = read_masks(out / "sub" / "tagged.png")
+    _, stored = read_masks(out / "sub" / "tagged")
     assert np.array_equal(stored[0], exact.move_image(masks[0], 1))
+
+
+def test_uncertain_poses_are_named(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (72, 56)).save(photos / "black.png")
+    options = [str(photos / "black.png"), str(photos / "upright.png"), *BOX, "--out", str(tmp_path)]
+    assert main(["segment", *options, "--min_confidence", "0.3"]) == 0
+    err = capsys.readouterr().err
+    assert "1 poses are uncertain, with a probability below 0.3: " in err
+    assert "black.png (0.25); look at their overlays" in err
+    content, _ = read_masks(tmp_path / "black")
+    assert (content["pose_confidence"], content["pose_uncertain"]) == (0.25, True)
+    content, _ = read_masks(tmp_path / "upright")
+    assert content["pose_uncertain"] is False
+
+
+def test_masks_of_the_upright_photo(photos: Path, tmp_path: Path) -> None:
+    for frame in ("displayed", "upright"):
+        options = [*BOX, "--frame", frame, "--out", str(tmp_path / frame)]
+        assert main(["segment", str(photos / "upright.png"), *options]) == 0
+    content, (displayed,) = read_masks(tmp_path / "displayed" / "upright")
+    _, (upright,) = read_masks(tmp_path / "upright" / "upright")
+    to_upright = PlaneTransform.to_canonical(Pose(content["pose"]), displayed.shape)
+    assert np.array_equal(upright, to_upright.masks(displayed))
+
+
+def test_photos_without_prompts_are_one_line(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "prompts.csv", tmp_path / "out"
+    path.write_text("image,x0,y0,x1,y1\nupright.png,16,14,45,43\n")
+    assert main(["segment", str(photos), "--prompts", str(path), "--out", str(out)]) == 0
+    err = capsys.readouterr().err
+    assert f"2 photos have no prompts in {path}, and were left out: " in err
+    assert "failed" not in err
+    assert (out / "upright" / "masks.json").is_file()
+
+
+def test_folders_of_results_never_collide() -> None:
+    assert result_folders(["a.jpg", "b/a.jpg", "c.jpg", "C.png", "d.x.jpg"]) == {
+        "a.jpg": "a", "b/a.jpg": "b/a", "c.jpg": "c.jpg", "C.png": "C.png", "d.x.jpg": "d.x",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json"])
@@ -96,19 +156,31 @@ def test_prompts_from_a_file(suffix: str, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     pattern = str(photos / "up*.png")
     assert main(["segment", pattern, "--prompts", str(path), "--out", str(out)]) == 0
-    assert len(read_masks(out / "upright.png")[1]) == 2
+    assert len(read_masks(out / "upright")[1]) == 2
 
 
 def test_everything(photos: Path, tmp_path: Path) -> None:
     code = main(
-        ["segment", str(photos / "upright.png"), "--everything", "true", "--out", str(tmp_path),
+        ["segment", str(photos / "upright.png"), "--everything", "--out", str(tmp_path),
          "--grid.points_per_side", "4", "--grid.pred_iou_thresh", "0.3",
          "--grid.stability_score_thresh", "0.3"]
     )  # fmt: skip
     assert code == 0
-    content, masks = read_masks(tmp_path / "upright.png")
+    content, masks = read_masks(tmp_path / "upright")
     assert masks
     assert all(found["prompt"] is None for found in content["objects"])
+
+
+def test_boxes_and_points_add_up(photos: Path, tmp_path: Path) -> None:
+    photo, out = str(photos / "upright.png"), tmp_path / "out"
+    click = ["--point", "30", "28", "--label", "1", "--point", "2", "2", "--label", "0"]
+    assert (
+        main(["segment", *BOX, "--box", "1", "2", "9", "9", *click, photo, "--out", str(out)]) == 0
+    )
+    prompts = [found["prompt"] for found in read_masks(out / "upright")[0]["objects"]]
+    assert [prompt["box"] for prompt in prompts] == [[16, 14, 45, 43], [1, 2, 9, 9], None]
+    assert prompts[2]["points"] == [[30, 28], [2, 2]]
+    assert prompts[2]["labels"] == [1, 0]
 
 
 def test_results_among_the_photos_are_no_photos(photos: Path) -> None:
@@ -120,8 +192,10 @@ def test_results_among_the_photos_are_no_photos(photos: Path) -> None:
         assert main(["segment", str(photos), *BOX, "--out", out]) == 0
         assert {path.name for path in (photos / "masks").iterdir()} == {
             ".lock",
+            "annotations.json",
+            "index.json",
             "sub",
-            "upright.png",
+            "upright",
         }
 
 
@@ -130,7 +204,7 @@ def test_a_photo_that_breaks_leaves_no_old_result(photos: Path, tmp_path: Path) 
     assert main(["segment", photo, *BOX, "--out", str(out)]) == 0
     (photos / "upright.png").write_bytes(b"broken")
     assert main(["segment", photo, *BOX, "--out", str(out)]) == 1
-    assert not list((out / "upright.png").iterdir())
+    assert not list((out / "upright").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -228,7 +302,7 @@ def test_names_in_prompts_must_be_among_the_images(
     assert main(["segment", str(photos), "--prompts", str(path), "--out", str(tmp_path / "o")]) == 1
     errors = capsys.readouterr().err
     assert "box [1.0, 2.0, 300.0, 1.0] is inverted" in errors
-    assert "tagged.png: no prompt points at anything in it" in errors
+    assert "2 photos have no prompts in" in errors
 
 
 def test_all_points_are_one_object() -> None:

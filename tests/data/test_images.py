@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from PIL import Image
 
 from samrot.data.images import exif_orientation, list_images, read_image
 from samrot.errors import InputError, MissingFileError
+from samrot.geometry import exact
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose, exif_element
 from tests.conftest import random_photo
@@ -153,3 +155,40 @@ def test_a_folder_that_cannot_be_read_is_named(
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(InputError, match=r"secret cannot be read \(Permission denied\)"):
         list_images(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".avif"])
+def test_photos_of_phones(suffix: str, tmp_path: Path) -> None:
+    """Displayed and stored frame, although the decoder of HEIF turns photos itself."""
+    if suffix == ".heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    displayed = np.zeros((40, 64, 3), dtype=np.uint8)
+    displayed[:20, :32] = 255
+    stored = exact.move_image(displayed, exif_element(6))
+    # pillow-heif turns pixels by a box of the container, not by the tag: it is given them turned.
+    kept = displayed if suffix == ".heic" else stored
+    path = tmp_path / f"phone{suffix}"
+    Image.fromarray(kept).save(path, exif=exif, quality=100)
+    assert exif_orientation(path) == 6
+    assert list_images(tmp_path) == [path]
+    for apply_exif, expected in ((True, displayed), (None, stored)):
+        read = read_image(path, apply_exif=apply_exif)
+        assert read.shape == expected.shape
+        assert np.abs(read.astype(int) - expected).mean() < 5
+
+
+def test_heif_without_its_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "phone.heic").touch()
+    with pytest.raises(InputError, match=r"phone.heic is HEIF, .* pip install 'samrot\[heif\]'"):
+        read_image(tmp_path / "phone.heic")
+
+
+def test_photos_that_are_not_read_are_named(tmp_path: Path) -> None:
+    Image.fromarray(random_photo(0, 5, 7)).save(tmp_path / "a.png")
+    for name in ("b.CR2", "c.dng", "notes.txt"):
+        (tmp_path / name).touch()
+    with pytest.warns(UserWarning, match=r"2 photos of kinds .* left out \(b.CR2, c.dng\)"):
+        assert list_images(tmp_path) == [tmp_path / "a.png"]

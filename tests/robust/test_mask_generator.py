@@ -12,7 +12,7 @@ from segment_anything.utils.amg import rle_to_mask
 
 import samrot
 from samrot.geometry import exact
-from samrot.segmenters import EncoderSettings
+from samrot.segmenters import EVERYTHING_THRESHOLDS, EncoderSettings
 from tests.segmenters.test_contract import disc_photo
 
 OPTIONS = {"points_per_side": 3, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
@@ -85,3 +85,32 @@ def test_bad_arguments() -> None:
     generator = samrot.RobustMaskGenerator(sam, canonicalizer=None)
     with pytest.raises(samrot.InputError, match="expected uint8"):
         generator.generate(np.zeros((4, 4, 3)))
+
+
+def test_thresholds_of_the_segmenter_are_the_defaults() -> None:
+    segmenter = samrot.load_segmenter()
+    own = EVERYTHING_THRESHOLDS["sam_mini"]
+    chosen = samrot.RobustMaskGenerator(segmenter, stability_score_thresh=0.1).generator
+    assert chosen.pred_iou_thresh == own["pred_iou_thresh"]
+    assert chosen.stability_score_thresh == 0.1
+    by_place = samrot.RobustMaskGenerator(segmenter, 4, 64, 0.2).generator
+    assert by_place.pred_iou_thresh == 0.2
+    assert samrot.RobustMaskGenerator(segmenter.sam).generator.pred_iou_thresh == 0.88
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "removed"),
+    [
+        ({"pred_iou_thresh": 0.99}, "pred_iou_thresh is 0.99, but the best value of all masks is "),
+        (
+            {"pred_iou_thresh": 0.0, "stability_score_thresh": 1.5},
+            "stability_score_thresh is 1.5, but the best value of all masks is ",
+        ),
+    ],
+)
+def test_a_threshold_that_removes_everything_is_named(
+    thresholds: dict[str, float], removed: str
+) -> None:
+    generator = samrot.RobustMaskGenerator(samrot.load_segmenter(), 3, **thresholds)
+    with pytest.warns(UserWarning, match="nothing was found in the image: " + removed):
+        assert generator.generate(disc_photo()) == []

@@ -103,18 +103,17 @@ def test_official_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_missing_official_weights_name_the_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import pooch
-    import requests
-
-    def offline(*args: object, **kwargs: object) -> None:
-        raise requests.exceptions.ConnectionError("no network")
-
-    monkeypatch.setenv("SAMROT_WEIGHTS", str(tmp_path))
-    monkeypatch.setattr(pooch, "retrieve", offline)
-    with pytest.raises(InputError, match=r"sam_vit_b_01ec64\.pth is not there and cannot be downl"):
+    monkeypatch.setenv("SAMROT_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setattr("samrot.weights._OFFICIAL_URL", "http://127.0.0.1:9/")
+    with pytest.raises(
+        InputError,
+        match=r"sam_vit_b_01ec64\.pth is not there and cannot be downloaded \(no connection to ",
+    ):
         load_segmenter("sam_vit_b")
+    assert not (tmp_path / "weights").exists()
+    assert capsys.readouterr().err == ""
 
 
 def test_a_corrupt_official_file_is_refused(

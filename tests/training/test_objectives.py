@@ -22,7 +22,7 @@ from samrot.training.mask_objective import prompted_loss
 from samrot.training.prompted_views import PromptedView
 from tests.conftest import small_vit
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[2] / "samrot" / "configs"
 QUICK = [
     "--optim.steps", "3", "--optim.batch_size", "4", "--optim.warmup_steps", "0",
     "--optim.ema_decay", "0.0", "--optim.accumulate", "2", "--workers", "0",

@@ -1,0 +1,123 @@
+"""What a person types, in the form that the parser reads; what a mistyped word may have meant."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import types
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from samrot.errors import MissingFileError
+from samrot.files import load_yaml
+
+_SWITCH_VALUES = ("true", "false")
+
+
+def option_types(settings_class: Any, prefix: str = "--") -> dict[str, Any]:
+    """The options of a settings dataclass and of those within it: ``--name.of.field`` -> type."""
+    found: dict[str, Any] = {}
+    hints = get_type_hints(settings_class)
+    for field in fields(settings_class):
+        name, hint = prefix + field.name, hints[field.name]
+        found[name] = hint
+        if is_dataclass(hint):
+            found |= option_types(hint, f"{name}.")
+    return found
+
+
+def as_parsed(arguments: Sequence[str], options: dict[str, Any]) -> list[str]:
+    """Arguments with each list as one, and each switch with a value.
+
+    Lists may be given as ``--methods none canonical``, ``--methods none,canonical``, ``--methods
+    '[none, canonical]'``, and more than once, which adds up; a list of numbers ends at what is no
+    number. A switch without a value is true. A config may be one that comes with samrot, by name.
+
+    Args:
+        arguments: arguments of the command line.
+        options: ``option_types`` of the settings.
+
+    Raises:
+        InputError: if there is no such config.
+    """
+    parsed: list[str] = []
+    lists: dict[str, list[str]] = {}
+    remaining = deque(arguments)
+    while remaining:
+        argument = remaining.popleft()
+        name, equals, value = argument.partition("=")
+        if name == "--config" and (equals or remaining):
+            parsed.append(f"{name}={find_config(value if equals else remaining.popleft())}")
+            continue
+        element = _element(options.get(name))
+        if options.get(name) is bool and not equals:
+            given = bool(remaining) and remaining[0].lower() in _SWITCH_VALUES
+            parsed.append(f"{name}={remaining.popleft() if given else 'true'}")
+            continue
+        elements: list[str] = []
+        if element is not None and equals:
+            elements = _split(value, element)
+        elif element is not None:
+            while remaining and (more := _split(remaining[0], element)):
+                elements += more
+                remaining.popleft()
+        if elements and name in lists:
+            lists[name] += elements
+        elif elements:
+            lists[name] = elements
+            parsed.append(name)
+        else:
+            parsed.append(argument)
+    return [f"{name}=[{', '.join(lists[name])}]" if name in lists else name for name in parsed]
+
+
+def find_config(name: str) -> Path:
+    """A config file, or one of those in ``samrot/configs`` by its name without the suffix.
+
+    Raises:
+        MissingFileError: if it is neither.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    bundled = {path.stem: path for path in Path(__file__).with_name("configs").glob("*.yaml")}
+    if name not in bundled:
+        raise MissingFileError(
+            f"config {name} does not exist; expected a YAML file, or one of: "
+            + ", ".join(sorted(bundled))
+            + did_you_mean(name, bundled)
+        )
+    return bundled[name]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A question to end a message with, or nothing if no known word is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _element(hint: Any) -> Any:
+    """The type of the elements of a list or tuple, which may be one of several types; else None."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return next(filter(None, map(_element, get_args(hint))), None)
+    return get_args(hint)[0] if get_origin(hint) in (list, tuple) else None
+
+
+def _split(argument: str, element: Any) -> list[str]:
+    """The elements that one argument names; none if it is another option, or no such element."""
+    if argument.startswith("["):
+        try:
+            return [json.dumps(value) for value in load_yaml(argument)]
+        except (yaml.YAMLError, TypeError):
+            return []
+    parts = [part.strip() for part in argument.split(",")]
+    if element is str:
+        return [] if argument.startswith("--") else [json.dumps(part) for part in parts]
+    try:
+        return parts if [float(part) for part in parts] else []
+    except ValueError:
+        return []

@@ -1,0 +1,7 @@
+"""What everything-mode keeps by default, by segmenter: predicted IoUs are not those of ViT-H."""
+
+# Segmenter -> arguments of SamAutomaticMaskGenerator; the others take its own defaults.
+# sam_mini: by tools/calibrate_everything.py, on training photos kept aside.
+EVERYTHING_THRESHOLDS = {
+    "sam_mini": {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.8},
+}
