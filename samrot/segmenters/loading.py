@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from segment_anything.build_sam import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
@@ -17,7 +18,7 @@ from segment_anything.modeling import Sam
 
 from samrot import weights
 from samrot.errors import InputError, check_choice, check_range
-from samrot.runtime.devices import check_device
+from samrot.runtime.devices import find_device
 from samrot.segmenters.fast_encoder import EncoderSettings
 from samrot.segmenters.filled_box import FilledBoxSegmenter
 from samrot.segmenters.grabcut import GrabCutSegmenter
@@ -86,7 +87,7 @@ def load_segmenter(
     *,
     checkpoint: str | Path | None = None,
     device: str = "cpu",
-    encoder: EncoderSettings | None = None,
+    encoder: EncoderSettings | dict[str, Any] | None = None,
 ) -> Segmenter:
     """A segmenter, ready for inference.
 
@@ -95,15 +96,23 @@ def load_segmenter(
             ``transformers``, ``grabcut`` or ``box``.
         checkpoint: weight file, for transformers a folder or hub id; None takes the bundled one,
             or the official one from the weights folder (``weights/README.md``).
-        device: ``cpu``, ``cuda``, ...
-        encoder: a faster image encoder, for the ``segment_anything`` models.
+        device: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto``: the fastest that is there.
+        encoder: a faster image encoder, for the ``segment_anything`` models: ``EncoderSettings``,
+            or its fields.
 
     Raises:
         InputError: if the name is unknown, or the file missing, damaged or of another architecture;
             or if the encoder settings do not fit the segmenter.
     """
     check_choice("segmenter", name, SEGMENTERS)
-    check_device(device)
+    device = find_device(device)
+    if isinstance(encoder, dict):
+        try:
+            encoder = EncoderSettings(**encoder)
+        except TypeError as error:
+            raise InputError(
+                f"encoder is {encoder}; expected some of {', '.join(vars(EncoderSettings()))}"
+            ) from error
     segmenter = SEGMENTERS[name](checkpoint, device)
     if encoder is None or encoder == EncoderSettings():
         return segmenter

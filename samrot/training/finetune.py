@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from segment_anything.modeling import Sam
 
-from samrot.data.coco import CocoDataset
+from samrot.data.coco import FRAMES, CocoDataset
 from samrot.errors import InputError, check_choice, check_range
 from samrot.runtime.run_folder import RunFolder
 from samrot.segmenters import SamSegmenter, SegmenterWeights, load_segmenter, save_sam
@@ -31,10 +31,12 @@ class MaskDataSettings:
     Args:
         images: folder of photos.
         annotations: COCO JSON.
+        frame: frame of the annotations: stored, or displayed (EXIF applied).
     """
 
     images: str | None = None
     annotations: str | None = None
+    frame: str = FRAMES[0]
 
     def load(self) -> CocoDataset | None:
         """The dataset, or None where no folder is given."""
@@ -42,7 +44,7 @@ class MaskDataSettings:
             return None
         if self.annotations is None:
             raise InputError("annotations is not set; expected the COCO JSON of the photos")
-        return CocoDataset.load(self.images, self.annotations)
+        return CocoDataset.load(self.images, self.annotations, self.frame)
 
 
 @dataclass(kw_only=True)
