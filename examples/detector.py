@@ -34,6 +34,8 @@ def detect(image: np.ndarray) -> samrot.Detections:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     robust_detect = samrot.canonicalized(detect)
     found = robust_detect(samrot.read_image(sys.argv[1]))
     for box, score in zip(found.boxes_xyxy, found.scores, strict=True):

@@ -11,6 +11,8 @@ import numpy as np
 
 import samrot
 
+if len(sys.argv) != 6:
+    sys.exit(__doc__)
 image = samrot.read_image(sys.argv[1])
 box = np.array([float(edge) for edge in sys.argv[2:6]])
 

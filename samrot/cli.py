@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import logging
 import sys
 import warnings
 from argparse import SUPPRESS, RawDescriptionHelpFormatter
@@ -77,7 +78,7 @@ def _diagnose(settings: Any) -> None:
     from samrot.evaluation.pose_accuracy import report_table
 
     print(report_table(diagnose(settings)))
-    print(f"report, reliability curve and the photos it gets most wrong: {settings.out}")
+    print(f"report, reliability curve and the mistakes, if any: {settings.out}")
 
 
 def _finetune(settings: Any) -> None:
@@ -257,6 +258,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             + did_you_mean(name, COMMANDS)
         )
     warnings.showwarning = _show_warning
+    talk = logging.StreamHandler()
+    talk.setFormatter(logging.Formatter("samrot: %(message)s"))
+    logger = logging.getLogger("samrot")
+    logger.addHandler(talk)
+    logger.setLevel(logging.INFO)
     try:
         return COMMANDS[name].run(_parse(name, options)) or 0
     except (InputError, ArgumentError) as error:
@@ -274,6 +280,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if is_first_to_fail():
             _say("interrupted; run the same command again")
         return 130
+    finally:
+        logger.removeHandler(talk)
 
 
 def _parse(name: str, arguments: list[str]) -> Any:

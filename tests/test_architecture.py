@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import samrot
+
 PACKAGE = Path(__file__).parents[1] / "samrot"
 # Floor 0 is the ground. Rooms of one floor do not import each other.
 FLOORS = (
@@ -93,11 +95,20 @@ def test_turns_are_the_business_of_geometry() -> None:
             assert phrase not in text, f"{path.name} holds {phrase!r}"
 
 
-def test_import_is_light() -> None:
+@pytest.mark.parametrize(
+    "code",
+    ["import samrot", *(f"import samrot.cli; samrot.cli.main([{w!r}])" for w in ("help", "x"))],
+)
+def test_import_is_light(code: str) -> None:
+    """``import samrot``, ``samrot help`` and a mistyped command answer at once."""
     heavy = ["torch", "numpy", "cv2", "escnn", "albumentations", "transformers", "lightning"]
-    code = f"import sys, samrot; print([m for m in {heavy} if m in sys.modules])"
+    code += f"\nimport sys; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_only_public_names_are_shown() -> None:
+    assert dir(samrot) == sorted(samrot.__all__)
 
 
 def test_every_name_is_found_when_it_is_used() -> None:

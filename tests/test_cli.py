@@ -83,13 +83,22 @@ def test_evaluate_with_a_config_file(
     )
     assert code == 0, err
     assert "| none | segm AP |" in out
-    assert out.startswith((tmp_path / "run" / "summary.md").read_text())
+    assert "scene" not in out
+    assert " on 1 of 6 photos, " in out
+    assert "average of 2 |" in out
+    text = (tmp_path / "run" / "summary.md").read_text()
+    assert text.startswith(out.partition("results: ")[0].rstrip())
+    assert "| method | AP | AP50 | AP75 | APs | APm | APl |" in text
+    assert "segm AP by category" in text
+    assert "none,90,segm,,AP50," in (tmp_path / "run" / "summary.csv").read_text()
+    assert "method & quantity & 0 & 90 &" in (tmp_path / "run" / "summary.tex").read_text()
     stored = (tmp_path / "run" / "config.yaml").read_text()
     assert "name: grabcut" in stored
-    code, again, _ = run(
+    code, again, err = run(
         capsys, "evaluate", "--config", str(config), *options, "--angles", "[0, 90]"
     )
     assert (code, again) == (0, out)
+    assert err == f"samrot: the run in {tmp_path / 'run'} was complete; nothing is run\n"
 
 
 @pytest.mark.parametrize(
@@ -176,6 +185,7 @@ def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     code, out, _ = run(capsys, "doctor")
     assert code == 0
     states = {line[:24].strip(): line[25:].split()[0] for line in out.splitlines()}
+    assert {"samrot", "Python", "system", "memory", "numpy"} <= states.keys()
     assert states["torch"] == states["torchvision"] == states["bundled weights"] == "present"
     assert states["sam_vit_h (optional)"] == "absent"
     assert set(states.values()) <= {"present", "absent", "broken"}

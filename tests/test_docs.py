@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from PIL import Image
 
 import samrot
 from samrot.cli import COMMANDS, main
+from samrot.data.prompt_files import describe_prompt, read_prompts
 from samrot.weights import bundled
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +34,19 @@ def folder(tmp_path: Path, scenes_folder: Path, monkeypatch: pytest.MonkeyPatch)
     shutil.copy(bundled("canonicalizer_c4.safetensors"), weights)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.mark.slow
+def test_python_in_documents_has_types(tmp_path: Path) -> None:
+    pytest.importorskip("mypy", reason="mypy is not installed")
+    for number, code in enumerate(blocks("README.md", "python")):
+        (tmp_path / f"snippet_{number}.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"),
+         "--follow-imports", "silent", *map(str, sorted(tmp_path.iterdir()))],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("path", ["README.md", "docs/custom-data.md"])
@@ -60,6 +75,17 @@ def test_segment_commands_of_the_readme(folder: Path) -> None:
             arguments += ["--grid.points_per_side", "2"]
         assert main(arguments) == 0
         assert (folder / str(number) / "sideways" / "masks.json").is_file()
+
+
+def test_prompt_files_in_documents(tmp_path: Path) -> None:
+    found = []
+    for suffix, language in ((".csv", "csv"), (".json", "json")):
+        path = tmp_path / f"prompts{suffix}"
+        path.write_text(blocks("docs/prompts.md", language)[0])
+        prompts = read_prompts(path)
+        found.append({name: list(map(describe_prompt, of)) for name, of in prompts.items()})
+    assert found[0] == found[1]
+    assert json.loads(blocks("docs/prompts.md", "json")[1])["type"] == "object"
 
 
 def test_documents_name_commands_that_exist() -> None:

@@ -17,6 +17,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
     [
         (["-m", "examples.detector", "PHOTO"], "["),
         (["examples/robust_predictor.py", "PHOTO", "40", "40", "200", "200"], "predicted IoU"),
+        (["examples/batch.py", "40", "40", "200", "200", "PHOTO", "PHOTO"], "predicted IoU"),
+        (["examples/mask_generator.py", "PHOTO", "2"], "predicted IoU"),
     ],
 )
 def test_example(arguments: list[str], expected: str, scenes_folder: Path) -> None:
@@ -27,3 +29,9 @@ def test_example(arguments: list[str], expected: str, scenes_folder: Path) -> No
     )
     assert done.returncode == 0, done.stderr
     assert expected in done.stdout
+    file = arguments[:2] if arguments[0] == "-m" else arguments[:1]
+    usage = subprocess.run(
+        [sys.executable, *file], cwd=EXAMPLES.parent, capture_output=True, text=True, check=False
+    )
+    assert usage.returncode == 1
+    assert f"python {' '.join(file)} " in usage.stderr

@@ -110,6 +110,18 @@ def compare(base: Path, head: Path) -> tuple[str, bool]:
     return "\n".join(lines) + "\n", any(found.values())
 
 
+def first_photos(arguments: argparse.Namespace) -> Path:
+    """A COCO JSON of the first photos alone: versions differ in what ``--limit`` takes."""
+    content = json.loads(arguments.annotations.read_text())
+    content["images"] = sorted(content["images"], key=lambda i: i["id"])[: arguments.limit]
+    ids = {image["id"] for image in content["images"]}
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] in ids]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = (arguments.out / "annotations.json").resolve()
+    path.write_text(json.dumps(content))
+    return path
+
+
 def main() -> None:
     """Run both versions, and write and print the table."""
     parser = argparse.ArgumentParser(
@@ -126,8 +138,8 @@ def main() -> None:
     arguments = parser.parse_args(given[:end])
     options = [
         "--data.images", str(arguments.images.resolve()),
-        "--data.annotations", str(arguments.annotations.resolve()),
-        "--limit", str(arguments.limit), "--methods", "[none, canonical, oracle]",
+        "--data.annotations", str(first_photos(arguments)),
+        "--methods", "[none, canonical, oracle]",
         *given[end + 1 :],
     ]  # fmt: skip
     for name, version in (("base", arguments.base), ("head", arguments.head)):

@@ -19,7 +19,7 @@ from samrot.canonicalizers.thumbnail import Thumbnail
 from samrot.errors import InputError, check_choice, check_range
 from samrot.geometry.groups import C4, find_group
 from samrot.layers.efficientnet_lite import fold_published_weights
-from samrot.runtime.devices import check_device
+from samrot.runtime.devices import find_device
 from samrot.structures.fingerprints import pack, union, unpack
 
 # Name -> weights, and the log-odds of landscape photos being upright.
@@ -195,7 +195,7 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
     Raises:
         InputError: if the name is unknown, or the file is no such checkpoint or damaged.
     """
-    check_device(device)
+    device = find_device(device)
     path, bundled = Path(name), {}
     if str(name) in BUNDLED:
         file_name, aspect_log_odds = BUNDLED[str(name)]

@@ -38,7 +38,7 @@ class DemoSettings:
         overlays: number of pictures drawn.
         segmenter: which segmenter.
         canonicalizer: c4, c4_aspect, or the path of a checkpoint.
-        device: cpu, cuda, ...
+        device: where the models run: cpu, cuda, cuda:1, mps, or auto.
     """
 
     out: str = "runs/demo"

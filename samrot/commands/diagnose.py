@@ -13,10 +13,12 @@ from samrot.canonicalizers import CanonicalizerChoice
 from samrot.data.images import read_image
 from samrot.data.photos import PhotoSettings, find_photos, without_results
 from samrot.data.pose_labels import read_pose_labels
-from samrot.drawing.overlays import panel
+from samrot.drawing.overlays import panel, side_by_side
 from samrot.drawing.pose_sheets import contact_sheet, empty_figure, plot_reliability
 from samrot.errors import InputError, check_range
 from samrot.evaluation.pose_accuracy import PoseAccuracy, report_table
+from samrot.geometry.plane import PlaneTransform
+from samrot.geometry.pose import Pose
 from samrot.runtime.run_folder import RunFolder
 
 
@@ -28,16 +30,16 @@ class DiagnoseSettings:
         out: folder of the report; new or empty, or of the same settings.
         data: photos.
         labels: JSON file that maps file names to the quarter turns that the photos are turned by;
-            None if all are upright.
+            without it all of them are taken to be upright as they are displayed.
         prior: probability of each pose in the photos that the segmenter was trained on; by default
             all of them upright.
         canonicalizer: which canonicalizer.
         tilts: degrees, to either side, by which the photos are tilted too; the nearest pose counts.
         thorough: turn every photo in every way, which takes as many times as long; else what turned
             photos are taken for follows from the law.
-        worst: number of photos on the contact sheet.
+        worst: number of mistakes on the contact sheet.
         limit: largest number of photos.
-        device: cpu, cuda, ...
+        device: where the canonicalizer runs: cpu, cuda, cuda:1, mps, or auto.
     """
 
     out: str
@@ -63,7 +65,8 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
     """Measure a canonicalizer on photos, each moved by every element of its group.
 
     Returns:
-        What ``report.json`` holds; ``report.md``, ``reliability.png`` and ``worst.png`` lie beside.
+        What ``report.json`` holds; ``report.md``, ``reliability.png`` and, if there are mistakes,
+        ``worst.png`` lie beside.
 
     Raises:
         InputError: if settings or data are unusable, or matplotlib is not installed.
@@ -91,7 +94,9 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
             tqdm(paths, desc="diagnose", unit="image"), own_poses, strict=True
         ):
             accuracy.update(path, own_pose)
-        report: dict[str, Any] = accuracy.report(settings.canonicalizer.name, prior)
+        report: dict[str, Any] = accuracy.report(
+            settings.canonicalizer.name, prior, settings.labels
+        )
         run.write_text("report.md", report_table(report))
         curve = accuracy.reliability()
         plot_reliability(figure, **vars(curve), path=run.path / "reliability.png")
@@ -101,15 +106,21 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
 
 
 def _draw_worst(accuracy: PoseAccuracy, path: Path, count: int) -> None:
-    """The photos as they are stored whose own pose was given the least probability."""
-    worst = np.argsort(accuracy.probability_of_truth, kind="stable")[:count]
-    panels = [
-        panel(
-            read_image(accuracy.paths[i], apply_exif=accuracy.apply_exif),
-            f"{accuracy.paths[i].stem[-12:]}: "
-            f"{accuracy.group.names[accuracy.estimated[i]]}, "
-            f"true {accuracy.probability_of_truth[i]:.2f}",
+    """The mistakes whose true pose was given the least probability: as stored, and as corrected."""
+    path.unlink(missing_ok=True)
+    names = accuracy.group.names
+    panels: list[np.ndarray] = []
+    for i in np.argsort(accuracy.probability_of_truth, kind="stable"):
+        photo, true, predicted = accuracy.paths[i], accuracy.own_poses[i], accuracy.estimated[i]
+        if predicted == true or len(panels) == count:
+            continue
+        image = read_image(photo, apply_exif=accuracy.apply_exif)
+        size_hw = (image.shape[0], image.shape[1])
+        corrected = PlaneTransform.to_canonical(Pose(predicted), size_hw).image(image)
+        label = (
+            f"{photo.name}: true {names[true]} ({accuracy.probability_of_truth[i]:.2f}), "
+            f"predicted {names[predicted]}, corrected so"
         )
-        for i in worst
-    ]
-    contact_sheet(panels, path)
+        panels.append(panel(side_by_side([image, corrected]), label))
+    if panels:
+        contact_sheet(panels, path)

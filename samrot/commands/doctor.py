@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
+import platform
+import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import metadata
 
 import numpy as np
 
+import samrot
 from samrot import weights
 
 ESCNN_REMEDY = "pip install 'samrot[escnn]' && pip install --no-deps escnn==1.0.11 lie_learn==0.0.2"
@@ -30,6 +34,11 @@ EXTRAS = {
 def report() -> str:
     """One line for each part: present, absent or broken, and the remedy."""
     checks: list[tuple[str, Callable[[], str], str]] = [
+        ("samrot", lambda: samrot.__version__, ""),
+        ("Python", lambda: f"{platform.python_version()}, {sys.executable}", ""),
+        ("system", platform.platform, ""),
+        ("memory", _check_memory, ""),
+        ("numpy", lambda: _version("numpy"), "pip install numpy"),
         ("torch", _check_torch, "pip install torch"),
         (
             "torchvision",
@@ -134,9 +143,18 @@ def _official_check(name: str) -> Callable[[], str]:
     return check
 
 
+def _check_memory() -> str:
+    pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0  # none on Windows
+    total = f"{pages * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB" if pages else "size unknown"
+    return f"{total}, {os.cpu_count()} CPUs"
+
+
 def _check_gpu() -> str:
     import torch
 
+    if torch.backends.mps.is_available():
+        return "mps"
     if not torch.cuda.is_available():
         raise ModuleNotFoundError("torch sees none")
-    return torch.cuda.get_device_name()
+    found = (torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count()))
+    return ", ".join(f"{gpu.name} ({gpu.total_memory / 2**30:.1f} GiB)" for gpu in found)

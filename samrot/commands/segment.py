@@ -77,10 +77,10 @@ class SegmentSettings:
         label: label of each click: 1 in the object (all, if left out), 0 outside.
         prompts: CSV or JSON file of boxes and points by file name, instead of box and point.
         everything: segment all that is in the photo, from a grid of clicks, without prompts.
-        grid: grid of those clicks.
+        grid: the grid of clicks of everything, and what is kept of it.
         out: folder; each photo gets one in it (mask_000.png and so on, masks.json, overlay.png),
             and all of them are in its annotations.json (COCO) and index.json.
-        segmenter: which segmenter, and how it is asked.
+        segmenter: which segmenter, and how prompts are decoded.
         canonicalizer: which canonicalizer.
         frame: frame in which masks are written: displayed (EXIF orientation applied, as viewers
             show the photo), stored, or upright, as the canonicalizer has it; prompts are always in

@@ -6,17 +6,19 @@ import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from samrot.data.coco_checks import check_content
-from samrot.data.images import read_image
-from samrot.errors import InputError, MissingFileError
+from samrot.data.coco_checks import check_annotations, check_records
+from samrot.data.images import image_size, read_image
+from samrot.errors import InputError, MissingFileError, check_choice
 from samrot.geometry.rle import RLE
+
+FRAMES = ("stored", "displayed")  # what annotations may be in
 
 
 @dataclass(kw_only=True)
@@ -26,14 +28,17 @@ class DataSettings:
     Args:
         images: folder of the photos.
         annotations: COCO JSON.
+        frame: frame that the annotations are in: stored (the pixels of the files), or displayed
+            (EXIF orientation applied, as viewers and labelling tools show the photos).
     """
 
     images: str
     annotations: str
+    frame: str = FRAMES[0]
 
     def load(self) -> CocoDataset:
         """The dataset, checked."""
-        return CocoDataset.load(self.images, self.annotations)
+        return CocoDataset.load(self.images, self.annotations, self.frame)
 
 
 @dataclass(frozen=True)
@@ -44,27 +49,34 @@ class CocoDataset:
         image_folder: what ``file_name`` is relative to.
         content: the parsed JSON; what may be missing is filled in.
         source: where it came from, for messages.
+        frame: one of ``FRAMES``, that of the annotations, in which photos are read.
     """
 
     image_folder: Path
     content: dict[str, Any]
     source: str
+    frame: str = FRAMES[0]
 
     @classmethod
-    def load(cls, image_folder: str | Path, annotations: str | Path) -> CocoDataset:
-        """Read and check a COCO JSON file.
+    def load(
+        cls, image_folder: str | Path, annotations: str | Path, frame: str = FRAMES[0]
+    ) -> CocoDataset:
+        """Read and check a COCO JSON file; what it may lack is filled in, with a warning.
 
         Raises:
             MissingFileError: if the folder or the file does not exist.
-            InputError: if the file is not JSON or not COCO, see ``check_content``.
+            InputError: if the file is not JSON or not COCO, see ``coco_checks``.
         """
+        check_choice("data.frame", frame, FRAMES)
         image_folder, annotations = Path(image_folder), Path(annotations)
         if not image_folder.is_dir():
             raise MissingFileError(f"data.images {image_folder} does not exist; expected a folder")
         content = read_json(annotations, "data.annotations")
-        check_content(content, str(annotations))
-        dataset = cls(image_folder, content, str(annotations))
-        dataset._fill_in()
+        check_records(content, str(annotations))
+        dataset = cls(image_folder, content, str(annotations), frame)
+        dataset._fill_in_sizes()
+        check_annotations(content, str(annotations))
+        dataset._fill_in_annotations()
         return dataset
 
     @cached_property
@@ -81,6 +93,11 @@ class CocoDataset:
     def category_ids(self) -> list[int]:
         """Ids in ascending order."""
         return sorted(category["id"] for category in self.content["categories"])
+
+    @cached_property
+    def has_masks(self) -> bool:
+        """Whether all annotations have masks; else only boxes are prompted and scored."""
+        return all("segmentation" in annotation for annotation in self.content["annotations"])
 
     @cached_property
     def annotations_by_image(self) -> dict[int, list[dict[str, Any]]]:
@@ -110,23 +127,39 @@ class CocoDataset:
         return record["height"], record["width"]
 
     def read(self, image_id: int) -> np.ndarray:
-        """The photo in the stored frame, (H, W, 3) uint8 RGB.
+        """The photo in the frame of the annotations, (H, W, 3) uint8 RGB.
 
         Raises:
             MissingFileError, InputError: if it is missing or damaged, or not of the recorded size.
         """
-        path = self.image_path(image_id)
-        image = read_image(path, apply_exif=False)
-        if image.shape[:2] != self.size_hw(image_id):
-            height, width = self.size_hw(image_id)
+        path, displayed = self.image_path(image_id), self.frame == "displayed"
+        image = read_image(path, apply_exif=displayed)
+        height, width = self.size_hw(image_id)
+        if image.shape[:2] != (height, width):
+            remedy = "the two do not belong together"
+            if image_size(path, apply_exif=not displayed) == (height, width):
+                other = FRAMES[displayed - 1]
+                remedy = (
+                    f"its EXIF orientation is the cause: {self.source} is about the photos as "
+                    f"they are {other}; set data.frame to {other}"
+                )
             raise InputError(
                 f"image {path} is {image.shape[0]}x{image.shape[1]} (height x width), but "
-                f"{self.source} records {height}x{width}; the two do not belong together"
+                f"{self.source} records {height}x{width}; {remedy}"
             )
         return image
 
     def rle(self, annotation: dict[str, Any]) -> RLE:
-        """The mask of an annotation, polygons or any RLE, as compressed RLE."""
+        """The mask of an annotation, polygons or any RLE, as compressed RLE.
+
+        Raises:
+            InputError: if it has none.
+        """
+        if "segmentation" not in annotation:
+            raise InputError(
+                f"{self.source}: annotation {annotation['id']} has no segmentation; expected the "
+                "masks of all objects"
+            )
         segmentation = annotation["segmentation"]
         height, width = self.size_hw(annotation["image_id"])
         if isinstance(segmentation, list):
@@ -138,39 +171,55 @@ class CocoDataset:
         return RLE(size=segmentation["size"], counts=segmentation["counts"])
 
     def annotations_as_rle(self, image_id: int) -> list[dict[str, Any]]:
-        """The annotations of an image, crowds included, their masks as compressed RLE."""
+        """The annotations of an image, crowds included; masks, if any, as compressed RLE."""
         return [
-            {**annotation, "segmentation": self.rle(annotation)}
-            for annotation in self.annotations_by_image[image_id]
+            {**a, "segmentation": self.rle(a)} if "segmentation" in a else a
+            for a in self.annotations_by_image[image_id]
         ]
 
     def mask(self, annotation: dict[str, Any]) -> np.ndarray:
         """The mask of an annotation, (H, W) bool."""
         return coco_mask.decode(self.rle(annotation)).astype(bool)
 
-    def _fill_in(self) -> None:
-        """Give annotations what many tools leave out, and say so."""
+    def _fill_in_sizes(self) -> None:
+        """Give images the size that they lack, from the photo."""
+        images = self.content["images"]
+        without_size = [image for image in images if not {"height", "width"} <= image.keys()]
+        for image in without_size:
+            image["height"], image["width"] = image_size(
+                self.image_folder / image["file_name"], apply_exif=self.frame == "displayed"
+            )
+        self._say("images", without_size, "no height and width", "they are those of the photos")
+
+    def _fill_in_annotations(self) -> None:
+        """Give annotations what many tools leave out."""
         annotations = self.content["annotations"]
+        without_mask = [a for a in annotations if "segmentation" not in a]
         without_crowd = [a for a in annotations if "iscrowd" not in a]
         without_area = [a for a in annotations if "area" not in a]
         for annotation in without_crowd:
             annotation["iscrowd"] = 0
         for annotation in without_area:
-            annotation["area"] = float(coco_mask.area(self.rle(annotation)))
-        for name, filled, value in (
-            ("iscrowd", without_crowd, "0"),
-            ("area", without_area, "that of the mask"),
-        ):
-            if filled:
-                warnings.warn(
-                    f"{self.source}: {len(filled)} of {len(annotations)} annotations have no "
-                    f"{name}; it is taken to be {value}",
-                    stacklevel=3,
-                )
+            width, height = annotation["bbox"][2:]
+            has_mask = "segmentation" in annotation
+            area = coco_mask.area(self.rle(annotation)) if has_mask else width * height
+            annotation["area"] = float(area)
+        says = partial(self._say, "annotations")
+        says(without_mask, "no segmentation", "boxes are prompted and scored, masks are not")
+        says(without_crowd, "no iscrowd", "it is taken to be 0")
+        says(without_area, "no area", "it is taken to be that of the mask, or else of the box")
+
+    def _say(self, key: str, filled: list[Any], lacking: str, remedy: str) -> None:
+        if filled:
+            total = len(self.content[key])
+            warnings.warn(
+                f"{self.source}: {len(filled)} of {total} {key} have {lacking}; {remedy}",
+                stacklevel=4,
+            )
 
 
 def merge_datasets(datasets: Sequence[CocoDataset]) -> CocoDataset:
-    """Several datasets as one; with more than one, ids are numbered anew, categories kept apart."""
+    """Several datasets of one frame as one: ids are numbered anew, categories kept apart."""
     if len(datasets) == 1:
         return datasets[0]
     content: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": [], "categories": []}
@@ -195,7 +244,8 @@ def merge_datasets(datasets: Sequence[CocoDataset]) -> CocoDataset:
         for category in dataset.content["categories"]:
             content["categories"].append({**category, "id": new["categories"][category["id"]]})
     # Absolute file names: the folder does not count.
-    return CocoDataset(Path("/"), content, ", ".join(dataset.source for dataset in datasets))
+    sources = ", ".join(dataset.source for dataset in datasets)
+    return CocoDataset(Path("/"), content, sources, datasets[0].frame)
 
 
 def read_json(path: str | Path, name: str) -> Any:
@@ -221,7 +271,8 @@ def find_coco(folder: Path) -> tuple[Path, Path]:
     """The photos and the annotations of a COCO dataset somewhere in a folder.
 
     Looks for an instance JSON in the folder, below it, or in ``annotations`` beside it, whose
-    photos are there.
+    photos are in the folder, beside the JSON, in ``images``, or in a folder that the JSON is called
+    after (``instances_val2017.json``, ``val2017``), there or in ``images``.
 
     Raises:
         InputError: if there is none, or more than one.
@@ -229,7 +280,10 @@ def find_coco(folder: Path) -> tuple[Path, Path]:
     candidates = sorted({*folder.rglob("*.json"), *folder.parent.glob("annotations/*.json")})
     datasets = []
     for path in candidates:
-        for images in (folder, folder / "images", folder / path.stem.removeprefix("instances_")):
+        name = path.stem.removeprefix("instances_")
+        places = (folder, path.parent)
+        ends = ("", "images", name, f"images/{name}")
+        for images in dict.fromkeys(place / end for place in places for end in ends):
             try:
                 dataset = CocoDataset.load(images, path)
             except InputError:

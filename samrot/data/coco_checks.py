@@ -11,14 +11,14 @@ from samrot.errors import InputError
 LARGEST = 1e6  # of any coordinate, pixels
 SLACK = 1.0  # pixels that rounding may put a box beside its image
 REQUIRED = {
-    "images": ("id", "file_name", "height", "width"),
-    "annotations": ("id", "image_id", "category_id", "bbox", "segmentation"),
+    "images": ("id", "file_name"),
+    "annotations": ("id", "image_id", "category_id", "bbox"),
     "categories": ("id", "name"),
 }
 
 
-def check_content(content: Any, source: str) -> None:
-    """Refuse what is not COCO, or does not belong together.
+def check_records(content: Any, source: str) -> None:
+    """Refuse what has not the lists and fields of COCO.
 
     Args:
         content: parsed JSON.
@@ -39,6 +39,18 @@ def check_content(content: Any, source: str) -> None:
         _check_fields(content[key], key, fields, source)
     for image in content["images"]:
         _check_image(image, source)
+
+
+def check_annotations(content: dict[str, Any], source: str) -> None:
+    """Refuse annotations that do not belong to their images and categories.
+
+    Args:
+        content: what ``check_records`` has passed; every image has a size.
+        source: where it came from, for messages.
+
+    Raises:
+        InputError: naming the first entry that is off.
+    """
     categories = {category["id"] for category in content["categories"]}
     images = {image["id"]: image for image in content["images"]}
     for annotation in content["annotations"]:
@@ -60,7 +72,8 @@ def check_content(content: Any, source: str) -> None:
             raise InputError(f"{where} has area {annotation['area']!r}; expected square pixels")
         if annotation.get("iscrowd", 0) not in (0, 1):
             raise InputError(f"{where} has iscrowd {annotation['iscrowd']!r}; expected 0 or 1")
-        _check_segmentation(annotation["segmentation"], size_hw, where)
+        if "segmentation" in annotation:
+            _check_segmentation(annotation["segmentation"], size_hw, where)
 
 
 def check_box(bbox: Any, size_hw: tuple[int, int], where: str) -> None:
@@ -136,7 +149,7 @@ def _check_image(image: dict[str, Any], source: str) -> None:
             "a path inside it"
         )
     for side in ("height", "width"):
-        if not is_id(image[side]) or not 1 <= image[side] <= LARGEST:
+        if side in image and not (is_id(image[side]) and 1 <= image[side] <= LARGEST):
             raise InputError(f"{where} has the {side} {image[side]!r}; expected a number of pixels")
 
 

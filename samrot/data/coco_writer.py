@@ -64,8 +64,9 @@ def write_scenes(folder: str | Path, count: int, seed: int) -> None:
 def write_moved(dataset: CocoDataset, folder: str | Path, element: int) -> None:
     """Write a dataset turned and mirrored: ``images/`` (lossless PNG), ``annotations.json``.
 
-    Masks become RLEs, moved exactly; boxes and areas are carried over. Every other field of the
-    JSON is kept, and images keep their names but for the suffix.
+    Polygons stay polygons, whose corners are moved; RLEs are moved exactly; boxes are moved, and
+    areas carried over. Every other field of the JSON is kept (``info``, ``licenses``, ...), and
+    images keep their names but for the suffix.
 
     Args:
         dataset: upright.
@@ -101,6 +102,15 @@ def _move_annotation(
 ) -> None:
     (box,) = transform.boxes(xywh_to_xyxy(annotation["bbox"]))
     annotation["bbox"] = [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()]
+    segmentation = annotation.get("segmentation")
+    if segmentation is None:
+        return
+    if isinstance(segmentation, list):
+        annotation["segmentation"] = [
+            transform.points(np.reshape(polygon, (-1, 2))).ravel().tolist()
+            for polygon in segmentation
+        ]
+        return
     rle = dataset.rle(annotation)
     if isinstance(rle["counts"], bytes):
         rle = RLE(size=rle["size"], counts=rle["counts"].decode("ascii"))

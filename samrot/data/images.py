@@ -79,6 +79,23 @@ def exif_orientation(path: str | Path) -> int:
         return _orientation(stored)
 
 
+def image_size(path: str | Path, *, apply_exif: bool) -> tuple[int, int]:
+    """(height, width) of a photo as stored, or as displayed, without decoding it.
+
+    Raises:
+        MissingFileError: if there is no such file.
+        InputError: if it is not an image.
+    """
+    with _opened(Path(path)) as stored:
+        element = exif_element(_orientation(stored))
+        # The decoder of HEIF turns photos itself.
+        is_displayed = _HEIF_ORIENTATION in stored.info
+        size_hw = (stored.height, stored.width)
+    if apply_exif == is_displayed:
+        return size_hw
+    return exact.move_size(size_hw, element)
+
+
 def _orientation(stored: Image.Image) -> int:
     return int(stored.info.get(_HEIF_ORIENTATION) or stored.getexif().get(_EXIF_ORIENTATION, 1))
 

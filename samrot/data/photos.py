@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from samrot.data.coco import CocoDataset
+from samrot.data.coco import FRAMES, CocoDataset
 from samrot.data.images import list_images
 from samrot.errors import InputError, MissingFileError
 
@@ -19,18 +19,20 @@ class PhotoSettings:
     Args:
         images: folders of photos, searched with their subfolders.
         annotations: COCO JSON that lists the photos of the (one) folder to use.
+        frame: frame of those annotations, and of their photos: stored or displayed (EXIF applied).
         include: text file of photos, the ends of their paths, one a line: only these are used.
         exclude: text file of the same kind: these are left out.
     """
 
     images: list[str] = field(default_factory=list)
     annotations: str | None = None
+    frame: str = FRAMES[0]
     include: str | None = None
     exclude: str | None = None
 
 
 def find_photos(source: PhotoSettings) -> tuple[list[Path], bool | None]:
-    """The photo files of a source, and whether EXIF applies to them (not under COCO JSON)."""
+    """The photo files of a source, and whether EXIF applies (under COCO JSON by its frame)."""
     paths, apply_exif = _find_all_photos(source)
     paths = [path for path in paths if _is_kept(path, source.include, source.exclude)]
     if not paths:
@@ -55,7 +57,7 @@ def select_photos(dataset: CocoDataset, include: str | None, exclude: str | None
         "images": [dataset.images[image_id] for image_id in kept],
         "annotations": [a for i in kept for a in dataset.annotations_by_image[i]],
     }
-    return CocoDataset(dataset.image_folder, content, dataset.source)
+    return replace(dataset, content=content)
 
 
 def _is_kept(path: Path, include: str | None, exclude: str | None) -> bool:
@@ -86,8 +88,10 @@ def _find_all_photos(source: PhotoSettings) -> tuple[list[Path], bool | None]:
         raise InputError(
             f"data.annotations with {len(source.images)} image folders; expected one folder"
         )
-    dataset = CocoDataset.load(source.images[0], source.annotations)
-    return [dataset.image_path(image_id) for image_id in dataset.image_ids], False
+    dataset = CocoDataset.load(source.images[0], source.annotations, source.frame)
+    return [
+        dataset.image_path(image_id) for image_id in dataset.image_ids
+    ], source.frame == "displayed"
 
 
 def without_results(paths: Sequence[Path], out: Path) -> list[Path]:

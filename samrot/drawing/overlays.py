@@ -93,15 +93,22 @@ def draw_overlay(
     if not upright.is_identity:
         moved = [DrawnObject(upright.rle(item.rle), item.score) for item in objects]
         views.append(draw_objects(upright.image(image), moved))
-    height = max(view.shape[0] for view in views)
-    width = sum(view.shape[1] for view in views) + GAP * (len(views) - 1)
-    picture = Image.new("RGB", (width, height + CAPTION), _WHITE)
-    left = 0
-    for view in views:
-        picture.paste(Image.fromarray(view), (left, 0))
-        left += view.shape[1] + GAP
-    _draw_caption(picture, LEGEND, height)
+    row = side_by_side(views)
+    picture = Image.new("RGB", (row.shape[1], row.shape[0] + CAPTION), _WHITE)
+    picture.paste(Image.fromarray(row), (0, 0))
+    _draw_caption(picture, LEGEND, row.shape[0])
     return np.asarray(picture)
+
+
+def side_by_side(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Images, each (H, W, 3) uint8, in a row on white."""
+    width = sum(image.shape[1] for image in images) + GAP * (len(images) - 1)
+    row = Image.new("RGB", (width, max(image.shape[0] for image in images)), _WHITE)
+    left = 0
+    for image in images:
+        row.paste(Image.fromarray(image), (left, 0))
+        left += image.shape[1] + GAP
+    return np.asarray(row)
 
 
 def panel(image: np.ndarray, label: str, cell: int = CELL) -> np.ndarray:

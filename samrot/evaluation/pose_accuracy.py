@@ -21,10 +21,16 @@ from samrot.scoring.pose_statistics import (
     circular_wasserstein,
     kl_divergence,
     reliability,
+    wilson_error,
 )
 from samrot.structures.fingerprints import describe_known, fingerprint
 
 JPEG_QUALITY = 75
+ASSUMPTION = (
+    "no labels: every photo is taken to be upright as it is displayed, so that one that is turned "
+    "counts as a mistake; what the predictions say without that is their distribution "
+    "(photos as stored, predicted) and their probability"
+)
 
 
 class PoseAccuracy:
@@ -102,12 +108,13 @@ class PoseAccuracy:
         """The reliability curve of the estimates."""
         return reliability(np.array(self.confidence), np.array(self.correct))
 
-    def report(self, name: str, prior: Sequence[float]) -> dict[str, Any]:
+    def report(self, name: str, prior: Sequence[float], labels: str | None) -> dict[str, Any]:
         """The numbers, as JSON; what is undefined is None.
 
         Args:
             name: name of the canonicalizer.
             prior: (|G|,) probability of each pose in the segmenter's training photos.
+            labels: file that the own poses are from; None if all photos are taken to be upright.
         """
         group, curve, accuracy = self.group, self.reliability(), float(np.mean(self.correct))
         remaining = [
@@ -123,11 +130,13 @@ class PoseAccuracy:
             "parameters": sum(p.numel() for p in self.canonicalizer.parameters()),
             "milliseconds": 1000 * float(np.median(self.seconds)),
             "photos": len(self.paths),
+            "labels": labels,
+            "mean_confidence": float(np.mean(self.confidence)),
             "trained_on": describe_known(
                 self.fingerprints, getattr(self.canonicalizer, "trained_on", None), "canonicalizer"
             ),
             "pose_accuracy": accuracy,
-            "standard_error": float(np.sqrt(accuracy * (1 - accuracy) / len(self.paths))),
+            "standard_error": wilson_error(accuracy, len(self.paths)),
             "pose_accuracy_aspect_hidden": float(np.mean(self.correct_square)),
             "pose_accuracy_jpeg": float(np.mean(self.correct_jpeg)),
             "pose_accuracy_tilted": {
@@ -190,6 +199,7 @@ def report_table(report: dict[str, Any]) -> str:
             "circular Wasserstein distance (prior, canonicalised), quarter turns",
             "-" if distance is None else f"{distance:.4f}",
         ),
+        ("probability of the predicted pose, mean", f"{report['mean_confidence']:.4f}"),
         (
             "expected calibration error",
             f"{report['reliability']['expected_calibration_error']:.4f}",
@@ -212,6 +222,7 @@ def report_table(report: dict[str, Any]) -> str:
     }
     lines = [
         f"{report['canonicalizer']} on {report['photos']} photos, each turned {len(names)} ways",
+        ASSUMPTION if report["labels"] is None else f"how they are turned: {report['labels']}",
         "",
         "| quantity | value |",
         "|---|---|",

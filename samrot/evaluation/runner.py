@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from tqdm import tqdm
 
 from samrot.data.coco import CocoDataset
@@ -12,7 +15,7 @@ from samrot.errors import MissingFileError
 from samrot.evaluation.records import Record, RecordStore
 from samrot.evaluation.settings import EvaluateSettings
 from samrot.evaluation.summary import summarise
-from samrot.evaluation.table import summary_table
+from samrot.evaluation.table import detail_tables, summary_csv, summary_latex, summary_table
 from samrot.evaluation.tasks import TASKS
 from samrot.evaluation.tasks.segmentation import SegmentationTask
 from samrot.runtime.processes import launch
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 _SUMMARY = "summary.json"
+_LOG = logging.getLogger(__name__)
+SEED = 2310  # of the sample of photos
+MAY_GROW = ("limit",)
 
 
 def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
@@ -36,21 +42,22 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         InputError: if settings or data are unusable; photos that are done stay done.
     """
     dataset = settings.data.load()
-    image_ids = dataset.image_ids[: settings.limit]
+    image_ids = _choose_photos(dataset, settings)
     _check_photos(dataset, image_ids)
     if RunFolder.is_one(settings.out):
-        run = RunFolder.open(settings.out, settings)
-        if (summary := run.read_json(_SUMMARY)) is not None:
+        run = RunFolder.open(settings.out, settings, may_grow=MAY_GROW)
+        if (summary := _summary_of(run, image_ids)) is not None:
             run.check_inputs(_input_files(settings), finished=True)
+            _LOG.info("the run in %s was complete; nothing is run", run.path)
             return summary
     fabric = launch(settings.device, settings.devices, settings.nodes)
     task = TASKS[settings.task](settings, dataset, str(fabric.device))
     with fabric.rank_zero_first():
-        run = RunFolder.open(settings.out, settings)
+        run = RunFolder.open(settings.out, settings, may_grow=MAY_GROW)
     with run.held(by_this_process=fabric.is_global_zero):
         if fabric.is_global_zero:
             run.check_inputs(_input_files(settings))
-        if run.read_json(_SUMMARY) is None:
+        if _summary_of(run, image_ids) is None:
             _run(fabric, run, task, dataset, image_ids, settings)
         summary = run.read_json(_SUMMARY)
     assert summary is not None
@@ -91,7 +98,9 @@ def _run(
         store.merge()
         summary = summarise(store, dataset, image_ids, description, settings, run.path, trained_on)
         summary["seconds"]["score"] = round(time.perf_counter() - start, 3)
-        run.write_text("summary.md", summary_table(summary))
+        run.write_text("summary.md", summary_table(summary) + detail_tables(summary))
+        run.write_text("summary.csv", summary_csv(summary))
+        run.write_text("summary.tex", summary_latex(summary))
         run.write_json(_SUMMARY, summary)
     fabric.barrier()
 
@@ -119,3 +128,21 @@ def _check_photos(dataset: CocoDataset, image_ids: list[int]) -> None:
                 f"image {path} does not exist, but {dataset.source} lists it; restore the file, or "
                 "remove the image from the JSON"
             )
+
+
+def _choose_photos(dataset: CocoDataset, settings: EvaluateSettings) -> list[int]:
+    """Ids in ascending order; with a limit a sample, which a larger limit holds too."""
+    image_ids = dataset.image_ids
+    if settings.limit is None:
+        return image_ids
+    if RunFolder.is_one(settings.out) and RunFolder(Path(settings.out)).is_of_old_version:
+        return image_ids[: settings.limit]  # as it chose them
+    order = np.random.default_rng(SEED).permutation(len(image_ids))
+    return sorted(image_ids[i] for i in order[: settings.limit])
+
+
+def _summary_of(run: RunFolder, image_ids: list[int]) -> dict[str, Any] | None:
+    """The summary, if there is one of all these photos."""
+    summary: dict[str, Any] | None = run.read_json(_SUMMARY)
+    is_whole = summary is not None and summary["dataset"]["images"] == len(image_ids)
+    return summary if is_whole else None

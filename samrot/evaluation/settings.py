@@ -25,20 +25,23 @@ class EvaluateSettings:
     Args:
         data: a COCO-format dataset of upright photos.
         out: run folder; one that exists with the same settings is continued.
-        task: segmentation.
+        task: what is evaluated: segmentation.
         segmenter: which segmenter.
         canonicalizer: which canonicalizer.
-        methods: none (plain), canonical, oracle (turned back by the known angle).
-        angles: 0, 90, 180, 270: counter-clockwise turns of the photos; all four by default.
-        group: c4 or d4 instead: its four turns, or those and their mirror images.
+        methods: methods compared: none (plain), canonical, oracle (turned back by the known angle).
+        angles: counter-clockwise turns of the photos, degrees: some of 0, 90, 180, 270; all of them
+            by default.
+        group: group whose elements move the photos, instead of angles: c4 (four turns) or d4 (those
+            and their mirror images).
         prompts: boxes to prompt with.
         images_per_batch: canonical images encoded at once; more may be faster on a GPU, and change
             masks by rounding.
         score: what scores a mask: detector, segmenter (predicted IoU), product; auto takes the
             detector's where there is one.
-        scorer: pycocotools, or faster-coco-eval for the same numbers sooner.
-        limit: largest number of photos, for a quick look.
-        device: cpu, cuda, ...
+        scorer: what computes AP: pycocotools, or faster-coco-eval for the same numbers sooner.
+        limit: largest number of photos, for a quick look: a sample, always the same; it may grow,
+            and what was run is kept.
+        device: where the models run: cpu, cuda, cuda:1, mps, or auto.
         devices: processes on this machine that share the photos.
         nodes: machines; with more than one, start samrot by ``torchrun``.
     """

@@ -20,7 +20,8 @@ from samrot.evaluation.views import OrbitView
 from samrot.files import replacing
 from samrot.geometry.groups import C4, D4, FiniteGroup
 from samrot.geometry.rle import RLE
-from samrot.scoring import Equivariance, average_precision, mean
+from samrot.scoring import METRICS, Equivariance, average_precision, mean
+from samrot.scoring.pose_statistics import wilson_error
 from samrot.structures.fingerprints import describe_known
 
 KINDS = ("segm", "bbox")
@@ -82,8 +83,14 @@ def summarise(
         key: average_precision(
             dataset.content, json.loads(path.read_text()), image_ids, key[2], settings.scorer
         )
+        if key[2] != "segm" or dataset.has_masks
+        else {**dict.fromkeys(METRICS), "AP_by_category": {}}
         for key, path in paths.items()
     }
+    names = {category["id"]: category["name"] for category in dataset.content["categories"]}
+    for score in scores.values():
+        by_id = score.pop("AP_by_category")
+        score["AP_by_category"] = {names[i]: ap for i, ap in by_id.items() if ap is not None}
     summary: dict[str, Any] = {
         "dataset": _describe(dataset, image_ids),
         "trained_on": {
@@ -158,6 +165,10 @@ class _MethodRecords:
             for true, estimated in self.poses:
                 confusion[true, estimated] += 1
             result["pose_accuracy"] = _ratio(int(np.trace(confusion)), int(confusion.sum()))
+            # The views of a photo do not count: by the law they are right or wrong together.
+            result["pose_standard_error"] = wilson_error(
+                result["pose_accuracy"], len(self.poses) // len(self.views)
+            )
             result["pose_confusion"] = confusion.tolist()
         return result
 
@@ -204,6 +215,7 @@ def _describe(dataset: CocoDataset, image_ids: list[int]) -> dict[str, int]:
     prompted = sum(len(dataset.instances(image_id)) for image_id in image_ids)
     return {
         "images": len(image_ids),
+        "images_in_dataset": len(dataset.image_ids),
         "instances": len(annotations) - crowds,
         "crowds": crowds,
         "zero_area": len(annotations) - crowds - prompted,

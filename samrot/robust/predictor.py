@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from segment_anything.modeling import Sam
 from torch import Tensor
 
@@ -27,7 +28,9 @@ from samrot.robust.pipeline import (
     gather,
 )
 from samrot.robust.pose_sources import UPRIGHT, GivenPose
-from samrot.segmenters import SamSegmenter, Segmenter
+from samrot.robust.user_prompts import batch_prompts, checked_points
+from samrot.runtime.devices import find_device
+from samrot.segmenters import Movable, SamSegmenter, Segmenter
 from samrot.structures.image import check_image
 from samrot.structures.prompts import Prompts, check_prompts, checked_array
 from samrot.structures.segmentation import Segmentation
@@ -150,10 +153,10 @@ class RobustPredictor:
 
     def predict(
         self,
-        point_coords: np.ndarray | None = None,
-        point_labels: np.ndarray | None = None,
-        box: np.ndarray | None = None,
-        mask_input: np.ndarray | None = None,
+        point_coords: ArrayLike | None = None,
+        point_labels: ArrayLike | None = None,
+        box: ArrayLike | None = None,
+        mask_input: ArrayLike | None = None,
         multimask_output: bool = True,
         return_logits: bool = False,
     ) -> Arrays:
@@ -177,7 +180,7 @@ class RobustPredictor:
         """
         size_hw = self.original_size
         boxes = mask_inputs = None
-        points, labels = _checked_points(point_coords, point_labels, (-1, 2))
+        points, labels = checked_points(point_coords, point_labels, (-1, 2))
         if box is not None:
             if isinstance(box, np.ndarray) and box.shape == (1, 4):  # SamPredictor takes it too
                 box = box[0]
@@ -224,7 +227,7 @@ class RobustPredictor:
         size_hw = self.original_size
         resized = sam.transform.get_preprocess_shape(*size_hw, sam.transform.target_length)
         scale_xy = np.array([resized[1] / size_hw[1], resized[0] / size_hw[0]])
-        points, labels = _checked_points(point_coords, point_labels, (-1, -1, 2))
+        points, labels = checked_points(point_coords, point_labels, (-1, -1, 2))
         boxes_xyxy = None
         if points is not None:
             points = points / scale_xy
@@ -243,22 +246,30 @@ class RobustPredictor:
     def predict_batch(
         self,
         images: Sequence[np.ndarray],
-        boxes: Sequence[np.ndarray],
+        boxes: Sequence[ArrayLike] | None = None,
         *,
+        point_coords: Sequence[ArrayLike] | None = None,
+        point_labels: Sequence[ArrayLike] | None = None,
         multimask_output: bool = False,
         return_logits: bool = False,
         images_per_batch: int = 1,
+        progress: Callable[[int, int], object] | None = None,
     ) -> list[Arrays]:
-        """Segment the boxes of several images; the image that is set stays set.
+        """Segment the objects of several images; the image that is set stays set.
 
         Args:
             images: each (H, W, 3) uint8 RGB, of any sizes.
             boxes: boxes of each image, (N, 4), XYXY in pixels; N may differ and may be 0.
-            multimask_output: three candidates per box instead of one.
+            point_coords: clicks of each image, (N, P, 2), P of them on each object; with boxes the
+                two are of the same objects.
+            point_labels: labels of the clicks of each image, (N, P): 1 foreground, 0 background, -1
+                unused.
+            multimask_output: three candidates per object instead of one.
             return_logits: logits instead of binary masks.
             images_per_batch: images encoded at once: more are faster on a GPU, with the same
                 results to rounding; with 1 they are those of ``set_image`` and ``predict_prompts``
                 to the bit.
+            progress: called after each batch with the number of images done and of all.
 
         Returns:
             For each image masks (N, C, H, W), scores (N, C), low-resolution logits (N, C, h, w).
@@ -266,28 +277,8 @@ class RobustPredictor:
         Raises:
             InputError: if an argument is off, before any work; or if a photo cannot be encoded.
         """
-        try:
-            images, boxes = list(images), list(boxes)
-        except TypeError as error:
-            raise InputError(
-                f"images or boxes is no list ({error}); expected one of each"
-            ) from error
-        if len(images) != len(boxes):
-            raise InputError(
-                f"images are {len(images)} and boxes {len(boxes)}; expected boxes for each image, "
-                "an empty (0, 4) array where there are none"
-            )
         check_count("images_per_batch", images_per_batch, 1)
-        all_prompts = []
-        for image, listed in zip(images, boxes, strict=True):
-            check_image(image)
-            checked = checked_array(
-                "boxes",
-                np.zeros((0, 4)) if isinstance(listed, list) and not listed else listed,
-                (-1, 4),
-            )
-            all_prompts.append(Prompts(boxes_xyxy=checked))
-            check_prompts(all_prompts[-1], (image.shape[0], image.shape[1]))
+        images, all_prompts = batch_prompts(images, boxes, point_coords, point_labels)
         results = []
         for start in range(0, len(images), images_per_batch):
             batch = slice(start, start + images_per_batch)
@@ -303,6 +294,8 @@ class RobustPredictor:
                 results.append(
                     _arrays(segmentation.masks, segmentation.scores, segmentation.low_res_logits)
                 )
+            if progress is not None:
+                progress(len(results), len(images))
         return results
 
     def predict_prompts(
@@ -415,6 +408,28 @@ class RobustPredictor:
         """Where the segmenter runs."""
         return self.segmenter.device
 
+    def to(self, device: str) -> RobustPredictor:
+        """Run elsewhere; the current image is forgotten.
+
+        Args:
+            device: ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``auto``.
+
+        Returns:
+            Itself.
+
+        Raises:
+            InputError: if this machine has no such device, or the segmenter runs on CPUs only.
+        """
+        device = find_device(device)
+        if isinstance(self.segmenter, Movable):
+            self.segmenter.to(device)
+        elif device != "cpu":
+            raise InputError(f"device is {device!r}, but {self.segmenter.name} runs on cpu only")
+        if self.canonicalizer is not None:
+            self.canonicalizer.to(device)
+        self.reset_image()
+        return self
+
     def reset_image(self) -> None:
         """Forget the current image."""
         self._current = None
@@ -442,20 +457,6 @@ class RobustPredictor:
                 f"{self.segmenter.name}; use set_image and predict, or predict_batch"
             )
         return self.segmenter
-
-
-def _checked_points(
-    coords: object, labels: object, shape: tuple[int, ...]
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Point prompts as float64 coordinates and their labels, which are given together."""
-    if coords is None and labels is None:
-        return None, None
-    if coords is None:
-        raise InputError("point_labels is given without point_coords; give both or neither")
-    points = checked_array("point_coords", coords, shape)
-    if labels is None:
-        raise InputError("point_labels is missing; expected one label per point")
-    return points, checked_array("point_labels", labels, points.shape[:-1])
 
 
 def _arrays(*parts: Tensor) -> Arrays:

@@ -7,17 +7,24 @@ import torch
 from samrot.errors import InputError
 
 
-def check_device(device: str) -> None:
-    """Refuse a device that this machine has not.
+def find_device(device: str) -> str:
+    """A device that this machine has.
+
+    Args:
+        device: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto``: the fastest that is there.
 
     Raises:
-        InputError: naming it, and why.
+        InputError: naming it, and why it cannot be used.
     """
+    if device == "auto":
+        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        return next((name for name, is_there in there.items() if is_there), "cpu")
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"device is {device!r}, which cannot be used here ({reason}); samrot doctor says what "
-            "this machine has"
+            f"device is {device!r}, which cannot be used here ({reason}); expected cpu, cuda, "
+            "cuda:N, mps or auto; samrot doctor says what this machine has"
         ) from error
+    return device

@@ -31,7 +31,7 @@ def launch(device: str, devices: int = 1, nodes: int = 1) -> Fabric:
     and says why: the others say nothing (``is_first_to_fail``). The first alone prints results.
 
     Args:
-        device: cpu, cuda, mps, or auto.
+        device: cpu, cuda, cuda:N (one process only), mps, or auto.
         devices: processes on this machine.
         nodes: machines; with more than one, start samrot by ``torchrun``.
 
@@ -42,10 +42,15 @@ def launch(device: str, devices: int = 1, nodes: int = 1) -> Fabric:
 
     if min(devices, nodes) < 1:
         raise InputError(f"devices is {devices} on {nodes} nodes; expected at least 1 of each")
+    kind, _, index = device.partition(":")
+    if index and devices > 1:
+        raise InputError(
+            f"device is {device!r} with {devices} devices; expected {kind!r} for more than one"
+        )
     try:
         fabric = Fabric(
-            accelerator=device,
-            devices=devices,
+            accelerator=kind,
+            devices=[int(index)] if index else devices,
             num_nodes=nodes,
             strategy="ddp_find_unused_parameters_true" if devices * nodes > 1 else "auto",
         )

@@ -9,12 +9,12 @@ import json
 import math
 import platform
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 import yaml
@@ -53,13 +53,15 @@ class RunFolder:
         return "task" not in self._read(_CONFIG, load_yaml)
 
     @classmethod
-    def open(cls, path: str | Path, settings: Any) -> RunFolder:
+    def open(cls, path: str | Path, settings: Any, *, may_grow: Collection[str] = ()) -> RunFolder:
         """Create the folder, or enter the one of an earlier run with the same settings.
 
         Args:
             path: path of the run folder.
             settings: a dataclass; written as ``config.yaml``. Where it runs (``out``, ``devices``,
                 ``nodes``, ``workers``) does not count.
+            may_grow: numbers among the settings that may be larger than in the earlier run (None is
+                larger than all), since that adds work at the end.
 
         Raises:
             InputError: if the folder holds another run, or something else, or its config is
@@ -71,7 +73,10 @@ class RunFolder:
             stored = run._read(_CONFIG, load_yaml)
             known = _settings_of_the_work(_with_defaults(stored, type(settings)))
             changed = sorted(_differences(known, _settings_of_the_work(config)))
-            if changed:
+            grown = {name for name in may_grow if _is_larger(config[name], known[name])}
+            if changed and grown.issuperset(changed):
+                run._write_config(config)
+            elif changed:
                 raise InputError(
                     f"out {run.path} holds a run with other settings ({', '.join(changed)}); "
                     "choose another folder, or the same settings to continue it"
@@ -83,8 +88,11 @@ class RunFolder:
         else:
             run.path.mkdir(parents=True, exist_ok=True)
             run.write_json("environment.json", describe_environment())
-            run.write_text(_CONFIG, yaml.safe_dump(config))
+            run._write_config(config)
         return run
+
+    def _write_config(self, config: dict[str, Any]) -> None:
+        self.write_text(_CONFIG, yaml.safe_dump(config))
 
     def held(self, *, by_this_process: bool = True) -> AbstractContextManager[None]:
         """Keep other runs out for the time of a block.
@@ -222,6 +230,10 @@ def _step(row: Mapping[Any, Any]) -> float:
     return math.inf if torn else int(row["step"])
 
 
+def _is_larger(number: float | None, than: float | None) -> bool:
+    return than is not None and (number is None or number > than)
+
+
 def _content(folder: Path) -> list[Path]:
     """What is in a folder, but for what was left by a start that was interrupted."""
     return [path for path in folder.iterdir() if path.name not in _OWN_BEFORE_CONFIG]
@@ -262,11 +274,11 @@ def _with_defaults(stored: Any, settings_class: Any) -> Any:
     """A stored config, in which settings that an older version did not know have their defaults."""
     if not (isinstance(stored, dict) and is_dataclass(settings_class)):
         return stored
-    known = dict(stored)
+    known, types = dict(stored), get_type_hints(settings_class)
     for field in fields(settings_class):
         default = field.default if field.default_factory is MISSING else field.default_factory()
         if field.name in stored:
-            known[field.name] = _with_defaults(stored[field.name], type(default))
+            known[field.name] = _with_defaults(stored[field.name], types[field.name])
         elif default is not MISSING:
             known[field.name] = asdict(default) if is_dataclass(default) else default  # type: ignore[arg-type]
     return json.loads(json.dumps(known))

@@ -23,7 +23,7 @@ def average_precision(
     image_ids: Sequence[int],
     kind: str,
     scorer: str = "pycocotools",
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """COCO average precision.
 
     Args:
@@ -35,7 +35,8 @@ def average_precision(
         scorer: ``pycocotools``, or ``faster-coco-eval``, which gives the same numbers sooner.
 
     Returns:
-        AP, AP50, AP75, APs, APm, APl; None where there is no ground truth of that kind.
+        AP, AP50, AP75, APs, APm, APl, and ``AP_by_category``, category id -> AP; None where there
+        is no ground truth of that kind.
 
     Raises:
         InputError: if the scorer is unknown or not installed.
@@ -58,11 +59,22 @@ def average_precision(
             partial(evaluation_class, truth, detections, kind), image_ids
         )
         evaluation.summarize()
-    values = evaluation.stats[:6]
-    return {
-        name: None if value < 0 else float(value)
-        for name, value in zip(METRICS, values, strict=True)
+    values = dict(zip(METRICS, evaluation.stats[:6], strict=True))
+    # All areas, and as many detections as are allowed.
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    by_category = {
+        category_id: np.mean(precision[:, :, k])
+        for k, category_id in enumerate(evaluation.params.catIds)
     }
+    return {
+        **{name: _defined(value) for name, value in values.items()},
+        "AP_by_category": {category_id: _defined(ap) for category_id, ap in by_category.items()},
+    }
+
+
+def _defined(value: float) -> float | None:
+    """A score; the scorers say -1 where there is no ground truth."""
+    return None if value < 0 else float(value)
 
 
 def _evaluate_by_category(build: Callable[[], Any], image_ids: Sequence[int]) -> Any:

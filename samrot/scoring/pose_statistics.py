@@ -42,6 +42,17 @@ def circular_wasserstein(p: np.ndarray, q: np.ndarray) -> float:
     return float(np.abs(flow - np.median(flow)).sum())
 
 
+def wilson_error(share: float | None, count: int) -> float | None:
+    """Standard error of a share of ``count``: half of Wilson's interval at one deviation.
+
+    It is not 0 where all of them are right; None where there are none.
+    Source: Wilson 1927.
+    """
+    if share is None or count == 0:
+        return None
+    return float(np.sqrt(share * (1 - share) * count + 0.25) / (count + 1))
+
+
 def reliability(confidence: np.ndarray, correct: np.ndarray, num_bins: int = 10) -> Reliability:
     """The reliability curve of some predictions.
 

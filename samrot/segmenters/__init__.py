@@ -10,7 +10,7 @@ from samrot.segmenters.loading import (
     load_segmenter,
     save_sam,
 )
-from samrot.segmenters.protocol import BatchEncoder, Encoding, Segmenter, encode_together
+from samrot.segmenters.protocol import BatchEncoder, Encoding, Movable, Segmenter, encode_together
 from samrot.segmenters.sam import SamSegmenter
 from samrot.structures.prompts import Prompts
 from samrot.structures.segmentation import Segmentation
@@ -22,6 +22,7 @@ __all__ = [
     "DecoderSettings",
     "EncoderSettings",
     "Encoding",
+    "Movable",
     "Prompts",
     "SamSegmenter",
     "Segmentation",

@@ -11,7 +11,7 @@ from torch import nn
 
 
 class Derived:
-    """What a function makes of a module, made again once the module's weights have changed.
+    """What a function makes of a module, made again once its weights have changed or moved.
 
     Weights loaded or trained later therefore count, as they do in the module itself.
 
@@ -23,13 +23,13 @@ class Derived:
     def __init__(self, source: nn.Module, derive: Callable[[nn.Module], nn.Module]) -> None:
         self._source = source
         self._derive = derive
-        self._version: list[tuple[int, int]] = []
+        self._version: list[tuple[int, torch.device, int]] = []
         self._module: nn.Module | None = None
 
     def __call__(self) -> nn.Module:
         """The derived module."""
         tensors = chain(self._source.parameters(), self._source.buffers())
-        version = [(id(t), 0 if t.is_inference() else t._version) for t in tensors]
+        version = [(id(t), t.device, 0 if t.is_inference() else t._version) for t in tensors]
         if self._module is None or version != self._version:
             self._module, self._version = self._derive(self._source), version
         return self._module

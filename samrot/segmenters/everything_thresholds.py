@@ -3,5 +3,5 @@
 # Segmenter -> arguments of SamAutomaticMaskGenerator; the others take its own defaults.
 # sam_mini: by tools/calibrate_everything.py, on training photos kept aside.
 EVERYTHING_THRESHOLDS = {
-    "sam_mini": {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.8},
+    "sam_mini": {"pred_iou_thresh": 0.3, "stability_score_thresh": 0.5},
 }

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from segment_anything.build_sam import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
@@ -18,7 +18,7 @@ from segment_anything.modeling import Sam
 
 from samrot import weights
 from samrot.errors import InputError, check_choice, check_count
-from samrot.runtime.devices import check_device
+from samrot.runtime.devices import find_device
 from samrot.segmenters.fast_decoder import DecoderSettings
 from samrot.segmenters.fast_encoder import EncoderSettings
 from samrot.segmenters.filled_box import FilledBoxSegmenter
@@ -31,6 +31,7 @@ from samrot.segmenters.sam_mini_1 import build_sam_mini_1
 from samrot.segmenters.transformers_sam import load_transformers
 from samrot.structures.fingerprints import pack, unpack
 
+_Settings = TypeVar("_Settings", EncoderSettings, DecoderSettings)
 _MINI_FORMAT = "samrot-sam-mini"
 _MINI_FILE = "sam_mini.safetensors"
 # Version in the header of a checkpoint -> architecture; samrot 0.1.0 wrote no version.
@@ -100,8 +101,8 @@ def load_segmenter(
     *,
     checkpoint: str | Path | None = None,
     device: str = "cpu",
-    encoder: EncoderSettings | None = None,
-    decoder: DecoderSettings | None = None,
+    encoder: EncoderSettings | dict[str, Any] | None = None,
+    decoder: DecoderSettings | dict[str, Any] | None = None,
 ) -> Segmenter:
     """A segmenter, ready for inference.
 
@@ -110,18 +111,22 @@ def load_segmenter(
             ``transformers``, ``grabcut`` or ``box``.
         checkpoint: weight file, for transformers a folder or hub id; None takes the bundled one,
             or the official one from the weights folder (``weights/README.md``).
-        device: ``cpu``, ``cuda``, ...
-        encoder: a faster image encoder, for the ``segment_anything`` models.
-        decoder: a faster mask decoder, for the ``segment_anything`` models.
+        device: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto``: the fastest that is there.
+        encoder: a faster image encoder, for the ``segment_anything`` models: ``EncoderSettings``,
+            or its fields.
+        decoder: a faster mask decoder, for the ``segment_anything`` models: ``DecoderSettings``,
+            or its fields.
 
     Raises:
         InputError: if the name is unknown, or the file missing, damaged or of another architecture;
             or if the encoder or decoder settings do not fit the segmenter.
     """
     check_choice("segmenter", name, SEGMENTERS)
-    check_device(device)
+    device = find_device(device)
+    encoder = _as_settings("encoder", encoder, EncoderSettings)
+    decoder = _as_settings("decoder", decoder, DecoderSettings)
     segmenter = SEGMENTERS[name](checkpoint, device)
-    if encoder in (None, EncoderSettings()) and decoder in (None, DecoderSettings()):
+    if encoder == EncoderSettings() and decoder == DecoderSettings():
         return segmenter
     if not isinstance(segmenter, SamSegmenter):
         raise InputError(
@@ -131,6 +136,16 @@ def load_segmenter(
     faster = SamSegmenter(segmenter.sam, segmenter.name, encoder=encoder, decoder=decoder)
     faster.trained_on = segmenter.trained_on
     return faster
+
+
+def _as_settings(name: str, given: Any, kind: type[_Settings]) -> _Settings:
+    """Settings that may be given as a dict of their fields, or left out."""
+    try:
+        return given if isinstance(given, kind) else kind(**(given or {}))
+    except TypeError as error:
+        raise InputError(
+            f"{name} is {given}; expected some of {', '.join(vars(kind()))}"
+        ) from error
 
 
 @dataclass(kw_only=True)

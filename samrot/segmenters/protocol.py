@@ -67,6 +67,15 @@ class BatchEncoder(Protocol):
         ...
 
 
+@runtime_checkable
+class Movable(Protocol):
+    """A segmenter that can run elsewhere."""
+
+    def to(self, device: str) -> None:
+        """Move its model; encodings made before stay where they are."""
+        ...
+
+
 def encode_together(segmenter: Segmenter, images: Sequence[np.ndarray]) -> list[Encoding]:
     """Look at photos, each (H, W, 3) uint8 RGB: at once, if the segmenter can."""
     if isinstance(segmenter, BatchEncoder):

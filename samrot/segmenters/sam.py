@@ -57,6 +57,10 @@ class SamSegmenter:
         device: torch.device = self.sam.device
         return device
 
+    def to(self, device: str) -> None:
+        """Move the model."""
+        self.sam.to(device)
+
     def encode(self, image: np.ndarray) -> Encoding:
         """Look at a photo, (H, W, 3) uint8 RGB; its longest side becomes the model's input side.
 

@@ -60,6 +60,10 @@ class TransformersSegmenter:
         device: torch.device = self.model.device
         return device
 
+    def to(self, device: str) -> None:
+        """Move the model."""
+        self.model.to(device)
+
     @torch.no_grad()
     def encode(self, image: np.ndarray) -> Encoding:
         """Look at a photo, (H, W, 3) uint8 RGB."""

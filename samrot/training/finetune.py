@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from segment_anything.modeling import Sam
 
-from samrot.data.coco import CocoDataset, merge_datasets
+from samrot.data.coco import FRAMES, CocoDataset, merge_datasets
 from samrot.data.photos import select_photos
 from samrot.errors import InputError, check_choice, check_range
 from samrot.runtime.run_folder import RunFolder
@@ -33,12 +33,14 @@ class MaskDataSettings:
     Args:
         images: folder of photos, or several.
         annotations: COCO JSON of the folder, or of each, in the same order.
+        frame: frame of the annotations: stored, or displayed (EXIF applied).
         include: text file of photos, the ends of their paths, one a line: only these are used.
         exclude: text file of the same kind: these are left out.
     """
 
     images: str | list[str] | None = None
     annotations: str | list[str] | None = None
+    frame: str = FRAMES[0]
     include: str | None = None
     exclude: str | None = None
 
@@ -55,7 +57,9 @@ class MaskDataSettings:
             )
         if not images:
             return None
-        datasets = [CocoDataset.load(*pair) for pair in zip(images, annotations, strict=True)]
+        datasets = [
+            CocoDataset.load(*pair, self.frame) for pair in zip(images, annotations, strict=True)
+        ]
         return select_photos(merge_datasets(datasets), self.include, self.exclude)
 
 

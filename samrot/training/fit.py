@@ -159,7 +159,7 @@ class FitSettings:
     Args:
         out: run folder; one that exists with the same settings is continued.
         optim: how it is trained.
-        device: cpu, cuda, mps, or auto.
+        device: where the models run: cpu, cuda, cuda:1, mps, or auto.
         devices: processes on this machine that share each batch; samrot starts them.
         nodes: machines; with more than one, start samrot by ``torchrun``.
         workers: processes that make items, for each training process; 0 for none.

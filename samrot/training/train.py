@@ -252,7 +252,9 @@ def _through_sam(
             "instance masks of the photos"
         )
     sam = build_sam(chosen.segmenter, chosen.view_size)
-    dataset = CocoDataset.load(settings.data.images[0], settings.data.annotations)
+    dataset = CocoDataset.load(
+        settings.data.images[0], settings.data.annotations, settings.data.frame
+    )
     size = sam.image_encoder.img_size
     views = PromptedViews(dataset, size, chosen.views, seed=settings.seed)
     file_name = sam_file_name(chosen.segmenter.name)

@@ -63,7 +63,7 @@ def test_without_labels_a_turned_photo_counts_as_a_mistake(photos: Path, tmp_pat
     assert report["circular_wasserstein"] == pytest.approx(0.2)
     assert report["reliability"]["expected_calibration_error"] == pytest.approx(0.01)
     sheet = np.asarray(Image.open(tmp_path / "report" / "worst.png"))
-    assert sheet.ndim == 3
+    assert sheet.shape == (328, 306, 3)  # one mistake, as stored and as corrected
     assert (tmp_path / "report" / "reliability.png").stat().st_size > 1000
     assert json.loads((tmp_path / "report" / "report.json").read_text()) == report
 
@@ -88,6 +88,9 @@ def test_labels_say_how_photos_are_stored(photos: Path, tmp_path: Path) -> None:
     labels.write_text(json.dumps({f"{i}.png": 2 if i == 9 else 0 for i in range(10)}))
     report = diagnose(settings(photos, tmp_path / "report", labels=str(labels)))
     assert report["pose_accuracy"] == 1.0
+    assert report["standard_error"] == pytest.approx(0.5 / 11)
+    assert f"how they are turned: {labels}" in (tmp_path / "report" / "report.md").read_text()
+    assert not (tmp_path / "report" / "worst.png").exists()  # no mistakes
     assert report["canonicalised"] == [1.0, 0, 0, 0]
     assert report["kl_prior_to_canonicalised"] == 0
     even = diagnose(settings(photos, tmp_path / "even", labels=str(labels), prior=[0.25] * 4))
@@ -111,7 +114,10 @@ def test_bad_labels(photos: Path, tmp_path: Path) -> None:
 def test_command_line(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "report")
     assert main(["diagnose", "--data.images", f"[{photos}]", "--out", out]) == 0
-    assert "| pose accuracy | 0.9000" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "| pose accuracy | 0.9000" in shown
+    assert "no labels: every photo is taken to be upright as it is displayed" in shown
+    assert "| probability of the predicted pose, mean | 0.9100 |" in shown
 
 
 def test_its_own_pictures_are_no_photos(photos: Path) -> None:

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from samrot.data.coco import CocoDataset, find_coco
 from samrot.errors import InputError, MissingFileError
+from samrot.geometry import exact
+from samrot.geometry.pose import exif_element
 from samrot.geometry.rle import encode_mask
 from tests.conftest import random_photo, write_coco
 
@@ -123,10 +127,58 @@ def test_what_tools_leave_out_is_filled_in(tmp_path: Path) -> None:
         dataset = load(tmp_path / "d", content)
     assert [str(w.message).partition("json: ")[2] for w in caught] == [
         "2 of 3 annotations have no iscrowd; it is taken to be 0",
-        "2 of 3 annotations have no area; it is taken to be that of the mask",
+        "2 of 3 annotations have no area; it is taken to be that of the mask, or else of the box",
     ]
     assert [a["area"] for a in dataset.annotations_by_image[7]] == [0, 80, 100]
     assert [a["iscrowd"] for a in dataset.annotations_by_image[7]] == [0, 0, 1]
+
+
+def test_sizes_are_those_of_the_photos(tmp_path: Path) -> None:
+    content = small_content()
+    del content["images"][0]["height"]
+    with pytest.warns(UserWarning, match="1 of 1 images have no height and width; they are those"):
+        dataset = load(tmp_path / "d", content)
+    assert dataset.size_hw(7) == (20, 30)
+
+
+def test_boxes_alone(tmp_path: Path) -> None:
+    content = small_content()
+    for annotation in content["annotations"]:
+        annotation.pop("segmentation")
+    content["annotations"][0].pop("area")
+    with pytest.warns(UserWarning) as caught:
+        dataset = load(tmp_path / "d", content)
+    assert [str(w.message).partition("json: ")[2].partition(";")[0] for w in caught] == [
+        "3 of 3 annotations have no segmentation",
+        "1 of 3 annotations have no area",
+    ]
+    assert not dataset.has_masks
+    assert [a["area"] for a in dataset.instances(7)] == [80]
+    with pytest.raises(InputError, match="annotation 2 has no segmentation; expected the masks"):
+        dataset.mask(dataset.instances(7)[0])
+
+
+def test_annotations_of_displayed_photos(tmp_path: Path) -> None:
+    """A photo that is stored turned: 20 x 30 as displayed, 30 x 20 in the file."""
+    images, annotations = write_coco(tmp_path / "d", small_content(), {})
+    displayed, exif = random_photo(0, 20, 30), Image.Exif()
+    exif[0x0112] = 6
+    stored = exact.move_image(displayed, exif_element(6))
+    Image.fromarray(stored).save(images / "a.png", exif=exif)
+    dataset = CocoDataset.load(images, annotations, "displayed")
+    assert np.array_equal(dataset.read(7), displayed)
+    with (
+        pytest.warns(UserWarning, match="EXIF orientation 6 is ignored"),
+        pytest.raises(InputError, match="its EXIF orientation is the cause: .* data.frame to disp"),
+    ):
+        CocoDataset.load(images, annotations).read(7)
+    content = small_content()
+    content["images"][0].pop("width")
+    annotations.write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match="no height and width"):
+        assert CocoDataset.load(images, annotations, "displayed").size_hw(7) == (20, 30)
+    with pytest.raises(InputError, match=r"data\.frame is 'turned'; expected one of: stored"):
+        CocoDataset.load(images, annotations, "turned")
 
 
 def test_missing_and_mismatched(tmp_path: Path) -> None:
@@ -155,5 +207,15 @@ def test_find_coco(tmp_path: Path, scenes_folder: Path) -> None:
     annotations.rename(beside / "annotations" / "instances_val.json")
     found = (beside / "val", beside / "annotations" / "instances_val.json")
     assert find_coco(beside / "val") == found
+    assert find_coco(beside) == found
+    (beside / "images").mkdir()
+    (beside / "val").rename(beside / "images" / "val")
+    assert find_coco(beside) == (beside / "images" / "val", found[1])
+    (beside / "images" / "val").rename(beside / "val")
+    train = tmp_path / "export" / "train"  # photos and JSON in one folder
+    train.mkdir(parents=True)
+    shutil.copy(beside / "val" / "a.png", train)
+    shutil.copy(found[1], train / "_annotations.coco.json")
+    assert find_coco(train.parent) == (train, train / "_annotations.coco.json")
     assert json.loads(found[1].read_text())["images"]
     assert np.array_equal(CocoDataset.load(*found).read(7), random_photo(0, 20, 30))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from samrot.data.coco import CocoDataset
 from samrot.data.coco_writer import write_moved, write_scenes
 from samrot.errors import InputError
 from samrot.geometry.exact import move_image
+from tests.data.test_coco import load, small_content
 
 
 @pytest.mark.parametrize("element", range(8))
@@ -43,3 +45,20 @@ def test_nothing_is_overwritten_or_half_written(scenes: CocoDataset, tmp_path: P
     with pytest.raises(InputError, match="do not belong together"):
         write_moved(CocoDataset(scenes.image_folder, scenes.content, "x"), tmp_path / "new", 1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["turned"]
+
+
+def test_polygons_stay_polygons(tmp_path: Path) -> None:
+    content = small_content()
+    content["info"], content["licenses"] = {"year": 2017}, [{"id": 1, "name": "CC"}]
+    dataset = load(tmp_path / "d", content)
+    write_moved(dataset, tmp_path / "turned", 1)
+    written = json.loads((tmp_path / "turned" / "annotations.json").read_text())
+    assert (written["info"], written["licenses"]) == (content["info"], content["licenses"])
+    polygon = written["annotations"][0]["segmentation"]
+    # (x, y) to (y, W - x), W = 30.
+    assert polygon == [[3, 28, 3, 18, 11, 18, 11, 28]]
+    turned = CocoDataset.load(
+        tmp_path / "turned" / "images", tmp_path / "turned" / "annotations.json"
+    )
+    mask = dataset.mask(dataset.instances(7)[0])
+    assert np.array_equal(turned.mask(turned.instances(7)[0]), np.rot90(mask))

@@ -117,7 +117,9 @@ def settings(
 
 def test_truth_scores_one_at_every_angle(coloured: tuple[Path, Path], tmp_path: Path) -> None:
     summary = evaluate(settings(coloured, tmp_path / "run", "colour", methods=ALL))
-    assert summary["dataset"] == {"images": 3, "instances": 13, "crowds": 1, "zero_area": 1}
+    assert summary["dataset"] == {
+        "images": 3, "images_in_dataset": 3, "instances": 13, "crowds": 1, "zero_area": 1,
+    }  # fmt: skip
     assert summary["prompts"] == "ground-truth boxes"
     for method in ALL:
         result = summary["methods"][method]
@@ -189,6 +191,55 @@ def test_undefined_is_null(coloured: tuple[Path, Path], tmp_path: Path) -> None:
     assert result["retention"] is None
     assert result["equivariance"]["identical_masks"] is None
     assert summary["dataset"]["images"] == 1
+
+
+def test_a_limit_may_grow(
+    coloured: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The photos are a sample, which a larger one holds; what was run is kept."""
+    wanted = {"methods": ["none"], "angles": [0]}
+    run, read = tmp_path / "run", []
+    original = CocoDataset.read
+
+    def watched(dataset: CocoDataset, image_id: int) -> np.ndarray:
+        read.append(image_id)
+        return original(dataset, image_id)
+
+    monkeypatch.setattr(CocoDataset, "read", watched)
+    evaluate(settings(coloured, run, "colour", limit=1, **wanted))
+    assert len(read) == 1
+    with pytest.raises(InputError, match=r"other settings \(angles\)"):
+        evaluate(settings(coloured, run, "colour", methods=["none"], angles=[90], limit=1))
+    with pytest.raises(InputError, match=r"other settings \(angles, limit\)"):
+        evaluate(settings(coloured, run, "colour", methods=["none"], angles=[90], limit=2))
+    grown = evaluate(settings(coloured, run, "colour", limit=2, **wanted))
+    assert len(read) == len(set(read)) == 2
+    at_once = evaluate(settings(coloured, tmp_path / "other", "colour", limit=2, **wanted))
+    assert grown["methods"] == at_once["methods"]
+    evaluate(settings(coloured, run, "colour", **wanted))  # all of them
+    with pytest.raises(InputError, match=r"other settings \(limit\)"):
+        evaluate(settings(coloured, run, "colour", limit=2, **wanted))
+
+
+def test_boxes_alone_are_prompted_and_scored(coloured: tuple[Path, Path], tmp_path: Path) -> None:
+    file = detections(coloured, tmp_path, 0, good=True)
+    content = json.loads(coloured[1].read_text())
+    for record in content["annotations"]:
+        del record["segmentation"]
+    coloured[1].write_text(json.dumps(content))
+    prompts = PromptSettings(source="detections", file=file)
+    for name, source in (("gt", PromptSettings()), ("detections", prompts)):
+        with pytest.warns(UserWarning, match="boxes are prompted and scored, masks are not"):
+            summary = evaluate(
+                settings(coloured, tmp_path / name, "colour", methods=["none"], prompts=source)
+            )
+        scores = summary["methods"]["none"]["angles"]["90"]
+        assert scores["AP"] is scores["mIoU"] is None
+        if name == "gt":
+            assert scores["bbox"] is None
+        else:  # the annotation of zero area is never found
+            assert scores["bbox"]["AP"] > 0.9
+        assert summary["methods"]["none"]["equivariance"]["identical_masks"] == 1.0
 
 
 def detections(coloured: tuple[Path, Path], folder: Path, turns: int, *, good: bool) -> str:

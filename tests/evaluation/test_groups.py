@@ -167,7 +167,7 @@ def test_a_photo_that_is_stored_turned_is_moved_on_from_there(
     monkeypatch.setattr("samrot.evaluation.pose_accuracy.as_jpeg", lambda image: image)
     accuracy = PoseAccuracy(CornerMark(), apply_exif=None, thorough=True)  # type: ignore[arg-type]
     accuracy.update(tmp_path / "photo.png", own_pose)
-    report = accuracy.report("corner mark", [1.0] + [0.0] * 7)
+    report = accuracy.report("corner mark", [1.0] + [0.0] * 7, None)
     assert report["pose_accuracy"] == report["pose_accuracy_aspect_hidden"] == 1.0
     assert report["canonicalised"] == [1.0] + [0.0] * 7
     assert report["circular_wasserstein"] is None  # D4 is no circle

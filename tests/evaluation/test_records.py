@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from samrot.evaluation.records import RecordStore
 
 
 def line(image_id: int, value: int = 0) -> str:
-    return json.dumps({"image_id": image_id, "value": value}) + "\n"
+    return json.dumps(record(image_id, value)) + "\n"
+
+
+def record(image_id: int, value: int = 0) -> dict[str, Any]:
+    return {"image_id": image_id, "methods": {}, "seconds": {}, "value": value}
 
 
 def test_records_are_merged_in_order_and_each_photo_once(tmp_path: Path) -> None:
@@ -21,12 +26,7 @@ def test_records_are_merged_in_order_and_each_photo_once(tmp_path: Path) -> None
     store = RecordStore(tmp_path, [1, 2, 3, 4, 5, 7], of_old_version=True)
     assert store.done() == {1, 2, 4, 5}
     store.merge()
-    assert list(store) == [
-        {"image_id": 1, "value": 0},
-        {"image_id": 2, "value": 0},
-        {"image_id": 4, "value": 0},
-        {"image_id": 5, "value": 0},
-    ]
+    assert list(store) == [record(1), record(2), record(4), record(5)]
     assert not (tmp_path / "records_1.jsonl").exists()
     assert (tmp_path / "records_old.jsonl").read_text() == line(3)
 
@@ -35,7 +35,7 @@ def test_photos_that_were_not_asked_for_do_not_count(tmp_path: Path) -> None:
     (tmp_path / "records.jsonl").write_text(line(5) + line(1))
     store = RecordStore(tmp_path, [1])
     store.merge()
-    assert [record["image_id"] for record in store] == [1]
+    assert [kept["image_id"] for kept in store] == [1]
 
 
 def test_each_process_writes_a_file_of_its_own(tmp_path: Path) -> None:

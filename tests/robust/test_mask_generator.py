@@ -66,6 +66,7 @@ def test_records_turn_with_the_photo(options: dict[str, Any]) -> None:
 def test_it_uses_the_faster_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = EncoderSettings(dtype="bfloat16")
     segmenter = samrot.load_segmenter(encoder=encoder)
+    segmenter.encode(disc_photo())  # the faster one is made at first use
     monkeypatch.setattr(segmenter.sam.image_encoder, "forward", None)  # type: ignore[attr-defined]
     generator = samrot.RobustMaskGenerator(segmenter, **OPTIONS)  # type: ignore[arg-type]
     assert generator.generate(disc_photo(), pose=0)

@@ -369,6 +369,44 @@ def test_a_batch_of_images_equals_one_at_a_time(sam_mini: object) -> None:
             close(tuple(part[i] for part in got), one)
 
 
+def test_a_batch_with_points_and_progress(sam_mini: object) -> None:
+    images = [random_photo(i, *hw) for i, hw in enumerate(((40, 60), (33, 20)))]
+    points = [[[[5, 6], [20, 20]], [[30, 30], [1, 1]]], [[[10, 12], [3, 4]]]]
+    labels = [[[1, 0], [1, 0]], [[1, 1]]]
+    done: list[tuple[int, int]] = []
+    predictor = RobustPredictor(sam_mini)
+    found = predictor.predict_batch(
+        images, point_coords=points, point_labels=labels, progress=lambda *n: done.append(n)
+    )
+    assert done == [(1, 2), (2, 2)]
+    assert [len(masks) for masks, _, _ in found] == [2, 1]
+    predictor.set_image(images[0])
+    alone = predictor.predict(points[0][1], labels[0][1], multimask_output=False)
+    close(tuple(part[1] for part in found[0]), alone)
+    with pytest.raises(samrot.InputError, match="neither boxes nor point_coords are given"):
+        predictor.predict_batch(images)
+    with pytest.raises(samrot.InputError, match="images are 2 and point_labels 1; expected point"):
+        predictor.predict_batch(images, point_coords=points, point_labels=labels[:1])
+
+
+def test_moving_to_a_device(
+    threshold_segmenter: ThresholdSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = RobustPredictor(samrot.load_segmenter("sam_mini", encoder={"dtype": "bfloat16"}))
+    predictor.set_image(random_photo(1, 8, 9))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert predictor.to("auto") is predictor
+    assert not predictor.is_image_set
+    with pytest.raises(samrot.InputError, match="device is 'abacus', .* expected cpu, cuda, cuda:"):
+        predictor.to("abacus")
+    predictor.to("meta")
+    assert predictor.device == predictor.canonicalizer.pixel_mean.device == torch.device("meta")
+    with pytest.raises(samrot.InputError, match="device is 'meta', but threshold runs on cpu only"):
+        RobustPredictor(threshold_segmenter).to("meta")
+    with pytest.raises(samrot.InputError, match="encoder is .*; expected some of attention, dtype"):
+        samrot.load_segmenter("sam_mini", encoder={"speed": "high"})
+
+
 def close(got: tuple[np.ndarray, ...], expected: tuple[np.ndarray, ...]) -> None:
     """Masks but for a pixel in a thousand, numbers to 1e-5 of the largest."""
     if got[0].size:

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from samrot.scoring.pose_statistics import circular_wasserstein, kl_divergence, reliability
+from samrot.scoring.pose_statistics import (
+    circular_wasserstein,
+    kl_divergence,
+    reliability,
+    wilson_error,
+)
 
 UPRIGHT = np.array([1.0, 0, 0, 0])
 
@@ -32,3 +37,9 @@ def test_reliability() -> None:
     np.testing.assert_allclose(curve.confidence, [0.45, 0.96])
     np.testing.assert_allclose(curve.accuracy, [1.0, 0.8])
     assert curve.expected_error == pytest.approx((0.55 + 5 * 0.16) / 6)
+
+
+def test_wilson_error() -> None:
+    assert wilson_error(1.0, 6) == pytest.approx(0.5 / 7)
+    assert wilson_error(0.5, 10_000) == pytest.approx(0.005, rel=1e-3)
+    assert wilson_error(None, 3) is wilson_error(1.0, 0) is None

@@ -300,10 +300,10 @@ class SegmentationTask:
             "instance_ids": None if ids is None else ids.tolist(),
         }
         if prompts.kind is PromptKind.GROUND_TRUTH:
-            truths = self.dataset.instances(image_id)
+            truths = self.dataset.instances(image_id) if self.dataset.has_masks else ()
             result["ious"] = [
                 rle_iou(rle, self.dataset.rle(truth))
-                for rle, truth in zip(rles, truths, strict=True)
+                for rle, truth in zip(rles, truths, strict=self.dataset.has_masks)
             ]
         else:
             upright_boxes = back.boxes(prompts.boxes_xyxy)
@@ -318,7 +318,8 @@ class SegmentationTask:
         annotations = self.dataset.annotations_as_rle(image_id)
         results = coco_results(image_id, result, self.dataset)
         image = self.dataset.images[image_id]
-        return {kind: image_matches(image, annotations, results[kind], kind) for kind in results}
+        kinds = [kind for kind in results if kind != "segm" or self.dataset.has_masks]
+        return {kind: image_matches(image, annotations, results[kind], kind) for kind in kinds}
 
 
 def _mask_scores(chosen: str, prompts: ViewPrompts, predicted_ious: np.ndarray) -> np.ndarray:
