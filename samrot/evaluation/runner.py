@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _SUMMARY = "summary.json"
 _LOG = logging.getLogger(__name__)
 SEED = 2310  # of the sample of photos
-MAY_GROW = ("limit",)
+MAY_GROW = ("limit", "bootstrap")
 
 
 def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     _check_photos(dataset, image_ids)
     if RunFolder.is_one(settings.out):
         run = RunFolder.open(settings.out, settings, may_grow=MAY_GROW)
-        if (summary := _summary_of(run, image_ids)) is not None:
+        if (summary := _summary_of(run, image_ids, settings)) is not None:
             run.check_inputs(_input_files(settings), finished=True)
             _LOG.info("the run in %s was complete; nothing is run", run.path)
             return summary
@@ -57,7 +57,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     with run.held(by_this_process=fabric.is_global_zero):
         if fabric.is_global_zero:
             run.check_inputs(_input_files(settings))
-        if _summary_of(run, image_ids) is None:
+        if _summary_of(run, image_ids, settings) is None:
             _run(fabric, run, task, dataset, image_ids, settings)
         summary = run.read_json(_SUMMARY)
     assert summary is not None
@@ -141,8 +141,12 @@ def _choose_photos(dataset: CocoDataset, settings: EvaluateSettings) -> list[int
     return sorted(image_ids[i] for i in order[: settings.limit])
 
 
-def _summary_of(run: RunFolder, image_ids: list[int]) -> dict[str, Any] | None:
-    """The summary, if there is one of all these photos."""
+def _summary_of(
+    run: RunFolder, image_ids: list[int], settings: EvaluateSettings
+) -> dict[str, Any] | None:
+    """The summary, if there is one of all these photos, with the intervals that are asked for."""
     summary: dict[str, Any] | None = run.read_json(_SUMMARY)
-    is_whole = summary is not None and summary["dataset"]["images"] == len(image_ids)
-    return summary if is_whole else None
+    if summary is None or summary["dataset"]["images"] != len(image_ids):
+        return None
+    resamples = (summary.get("intervals") or {"resamples": 0})["resamples"]
+    return summary if resamples == settings.bootstrap or run.is_of_old_version else None

@@ -39,6 +39,8 @@ class EvaluateSettings:
         score: what scores a mask: detector, segmenter (predicted IoU), product; auto takes the
             detector's where there is one.
         scorer: what computes AP: pycocotools, or faster-coco-eval for the same numbers sooner.
+        bootstrap: resamples of the photos, for 95 % intervals of the numbers; 0 for none. It may
+            grow.
         limit: largest number of photos, for a quick look: a sample, always the same; it may grow,
             and what was run is kept.
         device: where the models run: cpu, cuda, cuda:1, mps, or auto.
@@ -58,6 +60,7 @@ class EvaluateSettings:
     images_per_batch: int = 1
     score: str = "auto"
     scorer: str = SCORERS[0]
+    bootstrap: int = 0
     limit: int | None = None
     device: str = "cpu"
     devices: int = 1
@@ -90,6 +93,7 @@ class EvaluateSettings:
                     f"segmenter.name is {DETECTOR}, which takes no other segmenter setting and no "
                     "score; leave them out"
                 )
+        check_count("bootstrap", self.bootstrap, 0)
         if self.limit is not None:
             check_count("limit", self.limit, 1)
         for name in ("images_per_batch", "devices", "nodes"):

@@ -11,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from samrot.data.coco import CocoDataset
+from samrot.evaluation.intervals import KeptMatches
 from samrot.evaluation.methods import METHODS
 from samrot.evaluation.records import Record
 from samrot.evaluation.results import ResultsFile, coco_results
@@ -55,6 +56,7 @@ def summarise(
     seconds = dict.fromkeys(STAGES, 0.0)
     fingerprints: list[Any] = []
     methods = {method: _MethodRecords(method, views) for method in settings.methods}
+    kept = KeptMatches(settings.methods, views, kinds)
     paths = {
         (method, view.key, kind): folder / f"{method}_{view.file_key}{_FILE_ENDS[kind]}"
         for method in methods
@@ -68,6 +70,7 @@ def summarise(
         for record in records:
             image_id = record["image_id"]
             fingerprints.append(record.get("fingerprint"))  # 0.1.0 had none
+            kept.update(record)
             for stage in seconds:
                 seconds[stage] += record["seconds"][stage]
             for method, collected in methods.items():
@@ -113,6 +116,11 @@ def summarise(
         "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
     }
     _add_retention(summary)
+    for method, result in summary["methods"].items():
+        for view, scored in result["angles"].items():
+            scored["AP_per_image"] = kept.average_precision_per_image(method, view)
+    if settings.bootstrap:
+        summary["intervals"] = kept.intervals(settings.bootstrap)
     return summary
 
 

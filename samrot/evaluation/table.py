@@ -24,6 +24,7 @@ def summary_table(summary: dict[str, Any]) -> str:
         "",
         *_markdown(*_main_table(summary)),
         "",
+        *_interval_lines(summary),
     ]
     for method, result in methods.items():
         notes = [f"identical masks {_cell(result['equivariance']['identical_masks'])}"]
@@ -40,6 +41,37 @@ def summary_table(summary: dict[str, Any]) -> str:
         lines += ["", f"photos scored that were trained on: {', '.join(counts)}"]
     seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in summary["seconds"].items())
     return "\n".join([*lines, "", f"seconds: {seconds}", ""])
+
+
+def _interval_lines(summary: dict[str, Any]) -> list[str]:
+    """The intervals, where the run has some; differences that may be none are marked."""
+    found = summary.get("intervals")
+    if not found:
+        return []
+    rows = []
+    for method, of_kinds in found["methods"].items():
+        for quantity, part in of_kinds.items():
+            if quantity == "pose_accuracy":
+                rows.append([method, "pose accuracy", _range(part), "-", "-"])
+                continue
+            difference = (part.get("minus_none") or {}).get("average")
+            holds_zero = difference is not None and difference[0] <= 0 <= difference[1]
+            mark = " (holds 0)" if holds_zero else ""
+            name = "segm AP" if quantity == "AP" else "box AP"
+            cells = [_range(part["average"]), _range(difference) + mark]
+            rows.append([method, name, *cells, _range(part.get("retention"))])
+    header = ["method", "quantity", "average over the views", "minus none", "retention"]
+    share = f"{100 * found['confidence']:g} %"
+    return [
+        f"{share} intervals, {found['resamples']} paired resamples of the photos:",
+        "",
+        *_markdown(header, rows),
+        "",
+    ]
+
+
+def _range(pair: Sequence[float] | None) -> str:
+    return "-" if pair is None else f"{pair[0]:.4f} to {pair[1]:.4f}"
 
 
 def detail_tables(summary: dict[str, Any]) -> str:
@@ -117,6 +149,7 @@ def _main_table(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
         views = [result["angles"][key] for key in keys]
         for quantity, values, retention in (
             ("segm AP", [view.get("AP") for view in views], result["retention"]),
+            ("segm AP per image", [view.get("AP_per_image") for view in views], None),
             ("mIoU", [view.get("mIoU") for view in views], None),
             (
                 "box AP",

@@ -1,0 +1,124 @@
+"""How far the numbers of an evaluation could be off: paired bootstrap over its photos.
+
+Every method at every view is scored on the same resamples, so that differences have intervals of
+their own: what the choice of photos does to both does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from samrot.evaluation.methods import METHODS
+from samrot.evaluation.records import Record
+from samrot.evaluation.views import OrbitView
+from samrot.scoring.resampled import Matches, draw_counts, interval
+
+SEED = 0
+CONFIDENCE = 0.95
+
+
+class KeptMatches:
+    """What the records say of matches and poses, photo by photo.
+
+    Args:
+        methods: methods of the run.
+        views: views of the run.
+        kinds: ``segm``, and ``bbox`` where boxes are scored.
+    """
+
+    def __init__(
+        self, methods: Sequence[str], views: Sequence[OrbitView], kinds: Sequence[str]
+    ) -> None:
+        self.methods, self.views, self.kinds = methods, views, kinds
+        self._by_photo: dict[tuple[str, str, str], list[Any]] = {
+            (method, view.key, kind): [] for method in methods for view in views for kind in kinds
+        }
+        self._correct: dict[str, list[int]] = {
+            method: [] for method in methods if METHODS[method].estimates
+        }
+        self.complete = True
+
+    def update(self, record: Record) -> None:
+        """Add a photo; the records of samrot 0.1.0 hold no matches."""
+        for method, view, kind in self._by_photo:
+            matches = record["methods"][method][view].get("matches")
+            self.complete &= matches is not None
+            if matches is not None:
+                self._by_photo[method, view, kind].append(matches[kind])
+        for method, correct in self._correct.items():
+            results = record["methods"][method]
+            correct.append(sum(results[v.key]["pose"] == v.pose.element for v in self.views))
+
+    def average_precision_per_image(self, method: str, view: str) -> float | None:
+        """The mean of each photo's own AP: the paper's protocol, which is not dataset AP."""
+        if not self.complete:
+            return None
+        once = np.ones((1, 1))
+        alone = [
+            Matches([photo]).precisions(once).mean()
+            for photo in self._by_photo[method, view, "segm"]
+        ]
+        defined = [value for value in alone if np.isfinite(value)]
+        return float(np.mean(defined)) if defined else None
+
+    def intervals(self, resamples: int) -> dict[str, Any] | None:
+        """Intervals of AP, of differences to ``none``, of retention and of pose accuracy.
+
+        Args:
+            resamples: how many times the photos are drawn anew.
+
+        Returns:
+            JSON-ready; an interval is a list of two numbers, or None where it is undefined. None
+            where the records hold no matches.
+        """
+        if not self.complete:
+            return None
+        num_photos = len(next(iter(self._by_photo.values())))
+        counts = draw_counts(num_photos, resamples, SEED)
+        drawn = {
+            key: Matches(by_photo).precisions(counts).mean(axis=1)
+            for key, by_photo in self._by_photo.items()
+        }
+        of_methods = {}
+        for method in self.methods:
+            of_kinds: dict[str, Any] = {
+                "AP" if kind == "segm" else f"{kind}_AP": self._of_kind(drawn, method, kind)
+                for kind in self.kinds
+            }
+            if method in self._correct:
+                shares = counts @ np.array(self._correct[method]) / len(self.views) / num_photos
+                of_kinds["pose_accuracy"] = _pair(shares)
+            of_methods[method] = of_kinds
+        return {
+            "resamples": resamples, "seed": SEED, "confidence": CONFIDENCE, "methods": of_methods
+        }  # fmt: skip
+
+    def _of_kind(
+        self, drawn: dict[tuple[str, str, str], np.ndarray], method: str, kind: str
+    ) -> dict[str, Any]:
+        values = {view.key: drawn[method, view.key, kind] for view in self.views}
+        average = np.mean([*values.values()], axis=0)
+        result: dict[str, Any] = {
+            "angles": {view: _pair(value) for view, value in values.items()},
+            "average": _pair(average),
+        }
+        if "none" in self.methods:
+            plain = {view: drawn["none", view, kind] for view in values}
+            if "0" in plain:
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    result["retention"] = _pair(average / plain["0"])
+            if method != "none":
+                differences = {view: values[view] - plain[view] for view in values}
+                result["minus_none"] = {
+                    "angles": {view: _pair(value) for view, value in differences.items()},
+                    "average": _pair(np.mean([*differences.values()], axis=0)),
+                }
+        return result
+
+
+def _pair(values: np.ndarray) -> list[float] | None:
+    found = interval(values, CONFIDENCE)
+    return None if found is None else list(found)
