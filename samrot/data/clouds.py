@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from samrot.data.cloud_files import SPLITS, read_hdf5, read_meshes, read_npz, read_parts
-from samrot.errors import InputError, MissingFileError, check_choice, check_range
+from samrot.errors import InputError, MissingFileError, check_choice, check_count
 from samrot.geometry.space import MIN_POINTS, check_cloud, in_unit_ball
 
 
@@ -95,7 +95,7 @@ class CloudSettings:
     def __post_init__(self) -> None:
         check_choice("data.split", self.split, SPLITS)
         if self.num_points is not None:
-            check_range("data.num_points", self.num_points, MIN_POINTS)
+            check_count("data.num_points", self.num_points, MIN_POINTS)
 
     def load(self) -> CloudDataset:
         """The clouds of the split, checked, each in the unit ball.

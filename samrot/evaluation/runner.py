@@ -7,14 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from samrot.data.coco import CocoDataset
-from samrot.errors import MissingFileError
 from samrot.evaluation.records import Record, RecordStore
-from samrot.evaluation.settings import EvaluateSettings
-from samrot.evaluation.summary import summarise
-from samrot.evaluation.table import summary_table
-from samrot.evaluation.tasks import TASKS
-from samrot.evaluation.tasks.segmentation import SegmentationTask
+from samrot.evaluation.settings import RunSettings
+from samrot.evaluation.tasks import TASKS, Task
 from samrot.runtime.processes import launch
 from samrot.runtime.run_folder import RunFolder
 
@@ -24,56 +19,54 @@ if TYPE_CHECKING:
 _SUMMARY = "summary.json"
 
 
-def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
-    """Run, or continue, an evaluation; several processes share its photos.
+def evaluate(settings: RunSettings) -> dict[str, Any]:
+    """Run, or continue, an evaluation; several processes share the work.
 
     A finished one is read from its folder, and no model is loaded.
+
+    Args:
+        settings: settings of a task, of its ``settings_class``.
 
     Returns:
         What ``summary.json`` holds.
 
     Raises:
-        InputError: if settings or data are unusable; photos that are done stay done.
+        InputError: if settings or data are unusable; what is done stays done.
     """
+    task_class = TASKS[settings.task]
     dataset = settings.data.load()
-    image_ids = dataset.image_ids[: settings.limit]
-    _check_photos(dataset, image_ids)
+    item_ids = task_class.items(dataset, settings.limit)
     if RunFolder.is_one(settings.out):
         run = RunFolder.open(settings.out, settings)
         if (summary := run.read_json(_SUMMARY)) is not None:
-            run.check_inputs(_input_files(settings), finished=True)
+            run.check_inputs(settings.input_files(), finished=True)
             return summary
     fabric = launch(settings.device, settings.devices, settings.nodes)
-    task = TASKS[settings.task](settings, dataset, str(fabric.device))
+    task = task_class(settings, dataset, str(fabric.device))
     with fabric.rank_zero_first():
         run = RunFolder.open(settings.out, settings)
     with run.held(by_this_process=fabric.is_global_zero):
         if fabric.is_global_zero:
-            run.check_inputs(_input_files(settings))
+            run.check_inputs(settings.input_files())
         if run.read_json(_SUMMARY) is None:
-            _run(fabric, run, task, dataset, image_ids, settings)
+            _run(fabric, run, task, item_ids)
         summary = run.read_json(_SUMMARY)
     assert summary is not None
     return summary
 
 
-def _run(
-    fabric: Fabric,
-    run: RunFolder,
-    task: SegmentationTask,
-    dataset: CocoDataset,
-    image_ids: list[int],
-    settings: EvaluateSettings,
-) -> None:
-    """The photos that remain, and then the summary."""
-    store = RecordStore(run.path, image_ids, of_old_version=run.is_of_old_version)
+def _run(fabric: Fabric, run: RunFolder, task: Task, item_ids: list[int]) -> None:
+    """What remains, and then the summary."""
+    store = RecordStore(
+        run.path, item_ids, id_key=f"{task.item}_id", of_old_version=run.is_of_old_version
+    )
     done = store.done()
     fabric.barrier()  # before any process writes, so that all agree on what is left
-    remaining_ids = [image_id for image_id in image_ids if image_id not in done]
+    remaining_ids = [item_id for item_id in item_ids if item_id not in done]
     own_ids = remaining_ids[fabric.global_rank :: fabric.world_size]
     appender = store.appender(fabric.global_rank)
     progress = tqdm(
-        desc="evaluate", unit="image", initial=len(done),
+        desc="evaluate", unit=task.item, initial=len(done),
         total=len(done) + len(own_ids), disable=not fabric.is_global_zero,
     )  # fmt: skip
     with progress:
@@ -83,39 +76,13 @@ def _run(
             progress.update()
 
         task.run(own_ids, write)
-    description, trained_on = task.source.description, task.trained_on()
     task.close()  # scoring needs the memory
     fabric.barrier()
     if fabric.is_global_zero:
         start = time.perf_counter()
         store.merge()
-        summary = summarise(store, dataset, image_ids, description, settings, run.path, trained_on)
+        summary = task.summarise(store, item_ids, run.path)
         summary["seconds"]["score"] = round(time.perf_counter() - start, 3)
-        run.write_text("summary.md", summary_table(summary))
+        run.write_text("summary.md", task.table(summary))
         run.write_json(_SUMMARY, summary)
     fabric.barrier()
-
-
-def _input_files(settings: EvaluateSettings) -> dict[str, str | None]:
-    """The files whose content is part of what is run."""
-    file = settings.prompts.file
-    of_views = file if isinstance(file, dict) else {None: file}
-    return {
-        "data.annotations": settings.data.annotations,
-        "segmenter.checkpoint": settings.segmenter.checkpoint,
-        "canonicalizer.name": settings.canonicalizer.name,
-        **{
-            "prompts.file" + ("" if angle is None else f".{angle}"): path
-            for angle, path in of_views.items()
-        },
-    }
-
-
-def _check_photos(dataset: CocoDataset, image_ids: list[int]) -> None:
-    for image_id in image_ids:
-        path = dataset.image_path(image_id)
-        if not path.is_file():
-            raise MissingFileError(
-                f"image {path} does not exist, but {dataset.source} lists it; restore the file, or "
-                "remove the image from the JSON"
-            )

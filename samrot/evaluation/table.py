@@ -28,13 +28,13 @@ def summary_table(summary: dict[str, Any]) -> str:
         ]
         for quantity, values, name, retention in rows:
             if any(value is not None for value in values):
-                cells = [_cell(value) for value in (*values, result[average][name], retention)]
+                cells = [cell(value) for value in (*values, result[average][name], retention)]
                 lines.append(f"| {method} | {quantity} | " + " | ".join(cells) + " |")
     lines.append("")
     for method, result in methods.items():
-        notes = [f"identical masks {_cell(result['equivariance']['identical_masks'])}"]
+        notes = [f"identical masks {cell(result['equivariance']['identical_masks'])}"]
         if "pose_accuracy" in result:
-            notes.append(f"pose accuracy {_cell(result['pose_accuracy'])}")
+            notes.append(f"pose accuracy {cell(result['pose_accuracy'])}")
         lines.append(f"{method}: " + ", ".join(notes))
     if known := summary.get("trained_on"):
         total = dataset["images"]
@@ -47,5 +47,6 @@ def summary_table(summary: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"seconds: {seconds}", ""])
 
 
-def _cell(value: float | None) -> str:
+def cell(value: float | None) -> str:
+    """A number of the table; - for what is undefined."""
     return "-" if value is None else f"{value:.4f}"

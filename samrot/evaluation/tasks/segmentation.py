@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice, repeat, zip_longest
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from samrot.evaluation.prompts import PromptKind, PromptSource, ViewPrompts, bui
 from samrot.evaluation.records import Record
 from samrot.evaluation.results import coco_results
 from samrot.evaluation.settings import DETECTOR, EvaluateSettings
+from samrot.evaluation.summary import summarise
+from samrot.evaluation.table import summary_table
 from samrot.evaluation.views import OrbitView
 from samrot.geometry.rle import RLE, encode_mask, rle_iou
 from samrot.robust.pipeline import CanonicalFrame, CanonicalImage, Pipeline, find_frame
@@ -109,7 +112,7 @@ class SegmentedBatch:
 
 
 class SegmentationTask:
-    """Evaluate photos: every method at every view.
+    """Evaluate photos: every method at every view; see ``Task``.
 
     In three stages: read photos, find their frames and ask for boxes; segment; move masks back,
     encode and write them.
@@ -122,6 +125,9 @@ class SegmentationTask:
             default where there is a GPU: a CPU is busy with any one of them.
         segmenter: one that is loaded already; None loads that of the settings.
     """
+
+    settings_class: ClassVar[type] = EvaluateSettings
+    item: ClassVar[str] = "image"
 
     def __init__(
         self,
@@ -147,6 +153,16 @@ class SegmentationTask:
         if segmenter is not None:
             self.memo = MemoSegmenter(segmenter, images_per_batch=settings.images_per_batch)
             self.pipeline = Pipeline(self.memo)
+        models = {
+            "segmenter": None if self.memo is None else self.memo.segmenter,
+            "canonicalizer": self.canonicalizer,
+        }
+        # Model -> fingerprints of the photos it was trained on; None where it does not say.
+        self.trained_on: dict[str, np.ndarray | None] = {
+            name: getattr(model, "trained_on", None)
+            for name, model in models.items()
+            if model is not None
+        }
 
     def run(self, image_ids: Sequence[int], write: Callable[[Record], None]) -> None:
         """Evaluate photos, in order.
@@ -164,14 +180,10 @@ class SegmentationTask:
         for _ in self.map_stage(partial(self._record, write), segmented):
             pass
 
-    def trained_on(self) -> dict[str, np.ndarray | None]:
-        """Model -> fingerprints of the photos it was trained on; None where it does not say."""
-        models: dict[str, Any] = {}
-        if self.memo is not None:
-            models["segmenter"] = self.memo.segmenter
-        if self.canonicalizer is not None:
-            models["canonicalizer"] = self.canonicalizer
-        return {name: getattr(model, "trained_on", None) for name, model in models.items()}
+    @staticmethod
+    def table(summary: dict[str, Any]) -> str:
+        """The summary, for a person."""
+        return summary_table(summary)
 
     def close(self) -> None:
         """Let the models go."""
@@ -179,6 +191,26 @@ class SegmentationTask:
         if self.memo is not None:
             del self.pipeline
             self.memo = None
+
+    @staticmethod
+    def items(dataset: CocoDataset, limit: int | None) -> list[int]:
+        """Ids of the photos that are evaluated; each is there.
+
+        Raises:
+            MissingFileError: naming the first that is not.
+        """
+        image_ids = dataset.image_ids[:limit]
+        dataset.check_photos(image_ids)
+        return image_ids
+
+    def summarise(
+        self, records: Iterable[Record], image_ids: list[int], folder: Path
+    ) -> dict[str, Any]:
+        """Score a finished run, see ``summarise`` of the summary."""
+        return summarise(
+            records, self.dataset, image_ids, self.source.description, self.settings, folder,
+            self.trained_on,
+        )  # fmt: skip
 
     def _prepare(self, image_id: int) -> Photo:
         """Read, move to each view, find the frames of the methods, ask for boxes."""
