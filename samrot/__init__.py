@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from samrot.geometry.pose import Pose
     from samrot.robust.canonicalized import canonicalized
     from samrot.robust.mask_generator import RobustMaskGenerator
+    from samrot.robust.module import CanonicalizedModule
     from samrot.robust.predictor import RobustPredictor
     from samrot.segmenters import EncoderSettings, load_segmenter
     from samrot.structures.detections import Detections
 
 # Name -> the module that it comes from, imported when it is first used.
 _HOMES = {
+    "CanonicalizedModule": "robust.module",
     "Canonicalizer": "canonicalizers",
     "Detections": "structures.detections",
     "EncoderSettings": "segmenters",
@@ -33,6 +35,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "CanonicalizedModule",
     "Canonicalizer",
     "Detections",
     "EncoderSettings",

@@ -7,13 +7,15 @@ at once.
 
 from __future__ import annotations
 
+import argparse
 import errno
 import importlib
 import logging
 import sys
 import warnings
 from argparse import SUPPRESS, RawDescriptionHelpFormatter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +29,9 @@ from jsonargparse import (
 from tqdm import tqdm
 from yaml import YAMLError
 
-from samrot.arguments import as_parsed, did_you_mean, option_types
-from samrot.errors import InputError
-from samrot.files import check_yaml
+from samrot.arguments import as_parsed, did_you_mean, find_config, option_types
+from samrot.errors import InputError, check_choice
+from samrot.files import check_yaml, load_yaml
 from samrot.runtime.processes import another_failed, is_first_to_fail
 
 _YAML = "checked yaml"
@@ -45,7 +47,9 @@ class Command:
         meaning: line of ``samrot --help``.
         needs: what must be given, as of the usage line.
         example: options of an example.
-        settings: ``module:dataclass`` of its options; None for a command without a config file.
+        settings: ``module:dataclass`` of its options, or ``module:TASKS``, a table of tasks with
+            their dataclasses, the first for no ``--task``; None for a command without a config
+            file.
         run: does the work with the filled settings, and prints what it made; an exit code, or
             None for 0.
         add_arguments: adds what is not an option of the settings, and names it.
@@ -61,9 +65,9 @@ class Command:
 
 def _evaluate(settings: Any) -> None:
     from samrot.evaluation.runner import evaluate
-    from samrot.evaluation.table import summary_table
+    from samrot.evaluation.tasks import TASKS
 
-    print(summary_table(evaluate(settings)))
+    print(TASKS[settings.task].table(evaluate(settings)))
     print(f"results: {settings.out}")
 
 
@@ -71,6 +75,12 @@ def _train(settings: Any) -> None:
     from samrot.training.train import train
 
     print(f"canonicalizer: {train(settings)}")
+
+
+def _train_points(settings: Any) -> None:
+    from samrot.training.points import train_points
+
+    print(f"checkpoints: {train_points(settings)}")
 
 
 def _diagnose(settings: Any) -> None:
@@ -131,7 +141,7 @@ def _completion(arguments: Any) -> None:
     whole = ArgumentParser(prog="samrot", description=_overview())
     subcommands = whole.add_subcommands()
     for name in COMMANDS:
-        subcommands.add_subcommand(name, _parser(name, _settings_class(name)))
+        subcommands.add_subcommand(name, _parser(name, _settings_class(name, [])))
     try:
         print(whole.get_completion_script(f"shtab-{arguments.shell}"))
     except ValueError as error:
@@ -163,11 +173,11 @@ def _add_rotate_arguments(parser: ArgumentParser) -> set[str]:
 
 COMMANDS = {
     "evaluate": Command(
-        "score a segmenter on rotated COCO, with and without canonicalization",
+        "score a model on turned data, with and without canonicalization",
         "--data.images DIR --data.annotations FILE --out DIR",
         "--data.images coco/val2017 --data.annotations coco/annotations/instances_val2017.json "
         "--methods none,canonical --out runs/mini",
-        "samrot.evaluation.settings:EvaluateSettings",
+        "samrot.evaluation.tasks:TASKS",
         _evaluate,
     ),
     "train": Command(
@@ -176,6 +186,13 @@ COMMANDS = {
         "--config custom --data.images photos --out runs/mine",
         "samrot.training.train:TrainSettings",
         _train,
+    ),
+    "train-points": Command(
+        "train a network for point clouds, plain or behind a canonicalizer",
+        "--data.clouds FILE|DIR --out DIR",
+        "--config points_prior_up --data.clouds clouds.npz --out runs/clouds",
+        "samrot.training.points:TrainPointsSettings",
+        _train_points,
     ),
     "finetune": Command(
         "fine-tune a SAM on COCO masks",
@@ -285,7 +302,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(name: str, arguments: list[str]) -> Any:
-    settings_class = _settings_class(name)
+    settings_class = _settings_class(name, arguments)
     options = {} if settings_class is None else option_types(settings_class)
     parser = _parser(name, settings_class)
     try:
@@ -301,13 +318,30 @@ def _parse(name: str, arguments: list[str]) -> Any:
     return settings_class(**values)
 
 
-def _settings_class(name: str) -> Any:
+def _settings_class(name: str, arguments: list[str]) -> Any:
     """The dataclass of a command's options, imported; None where there is none."""
     settings = COMMANDS[name].settings
     if settings is None:
         return None
     module_name, _, class_name = settings.partition(":")
-    return getattr(importlib.import_module(module_name), class_name)
+    found = getattr(importlib.import_module(module_name), class_name)
+    return found[_task(arguments, found)].settings_class if isinstance(found, dict) else found
+
+
+def _task(arguments: list[str], tasks: Collection[str]) -> str:
+    """The task that the options name, or the config that they name; by default the first."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--task")
+    parser.add_argument("--config", action="append", default=[])
+    given, _ = parser.parse_known_args(arguments)
+    named = [next(iter(tasks))]
+    for config in given.config:
+        with suppress(YAMLError, UnicodeDecodeError):  # which are reported where it is parsed
+            content = load_yaml(find_config(config).read_text())
+            named += [content["task"]] if isinstance(content, dict) and "task" in content else []
+    task = named[-1] if given.task is None else given.task
+    check_choice("task", task, tasks)
+    return task
 
 
 class _HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):

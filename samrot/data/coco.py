@@ -121,6 +121,20 @@ class CocoDataset:
         """Path of an image file."""
         return self.image_folder / self.images[image_id]["file_name"]
 
+    def check_photos(self, image_ids: Sequence[int]) -> None:
+        """Refuse photos that are not there.
+
+        Raises:
+            MissingFileError: naming the first.
+        """
+        for image_id in image_ids:
+            path = self.image_path(image_id)
+            if not path.is_file():
+                raise MissingFileError(
+                    f"image {path} does not exist, but {self.source} lists it; restore the file, "
+                    "or remove the image from the JSON"
+                )
+
     def size_hw(self, image_id: int) -> tuple[int, int]:
         """(height, width) as recorded."""
         record = self.images[image_id]

@@ -39,28 +39,23 @@ class KeptMatches:
         self._correct: dict[str, list[int]] = {
             method: [] for method in methods if METHODS[method].estimates
         }
-        self.complete = True
 
     def update(self, record: Record) -> None:
-        """Add a photo; the records of samrot 0.1.0 hold no matches."""
+        """Add a photo; records of samrot 0.1.0 hold no matches, boxes alone none of masks."""
         for method, view, kind in self._by_photo:
-            matches = record["methods"][method][view].get("matches")
-            self.complete &= matches is not None
-            if matches is not None:
-                self._by_photo[method, view, kind].append(matches[kind])
+            matches = record["methods"][method][view].get("matches", {})
+            self._by_photo[method, view, kind].append(matches.get(kind))
         for method, correct in self._correct.items():
             results = record["methods"][method]
             correct.append(sum(results[v.key]["pose"] == v.pose.element for v in self.views))
 
     def average_precision_per_image(self, method: str, view: str) -> float | None:
         """The mean of each photo's own AP: the paper's protocol, which is not dataset AP."""
-        if not self.complete:
+        photos = self._by_photo[method, view, "segm"]
+        if None in photos:
             return None
         once = np.ones((1, 1))
-        alone = [
-            Matches([photo]).precisions(once).mean()
-            for photo in self._by_photo[method, view, "segm"]
-        ]
+        alone = [Matches([photo]).precisions(once).mean() for photo in photos]
         defined = [value for value in alone if np.isfinite(value)]
         return float(np.mean(defined)) if defined else None
 
@@ -74,19 +69,25 @@ class KeptMatches:
             JSON-ready; an interval is a list of two numbers, or None where it is undefined. None
             where the records hold no matches.
         """
-        if not self.complete:
+        kinds = [
+            kind
+            for kind in self.kinds
+            if not any(None in photos for key, photos in self._by_photo.items() if key[2] == kind)
+        ]
+        if not kinds:
             return None
         num_photos = len(next(iter(self._by_photo.values())))
         counts = draw_counts(num_photos, resamples, SEED)
         drawn = {
             key: Matches(by_photo).precisions(counts).mean(axis=1)
             for key, by_photo in self._by_photo.items()
+            if key[2] in kinds
         }
         of_methods = {}
         for method in self.methods:
             of_kinds: dict[str, Any] = {
                 "AP" if kind == "segm" else f"{kind}_AP": self._of_kind(drawn, method, kind)
-                for kind in self.kinds
+                for kind in kinds
             }
             if method in self._correct:
                 shares = counts @ np.array(self._correct[method]) / len(self.views) / num_photos

@@ -1,4 +1,7 @@
-"""The records of a run: one line of JSON a photo, appended by each process to a file of its own."""
+"""The records of a run: a line of JSON for each photo, or cloud.
+
+Each process appends to a file of its own.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ Record = dict[str, Any]
 _MERGED = "records.jsonl"
 _NAMES = re.compile(r"records\.jsonl|records_\d+\.jsonl")  # the latter of process 1 and on
 _OLD_NAMES = re.compile(r"photos\.jsonl|photos_\d+\.jsonl")  # what samrot 0.1.0 wrote
-_KEYS = {"image_id", "methods", "seconds"}
+_KEYS = {"methods", "seconds"}
 
 
 class RecordStore:
@@ -22,19 +25,26 @@ class RecordStore:
 
     Args:
         folder: folder of the run.
-        image_ids: photos whose records count.
+        item_ids: photos, or whatever is evaluated, whose records count.
+        id_key: key of a record that holds its id.
         of_old_version: the run was begun by samrot 0.1.0; its records are read too.
     """
 
     def __init__(
-        self, folder: Path, image_ids: Collection[int], *, of_old_version: bool = False
+        self,
+        folder: Path,
+        item_ids: Collection[int],
+        *,
+        id_key: str = "image_id",
+        of_old_version: bool = False,
     ) -> None:
         self.folder = folder
         self.patterns = (_NAMES, _OLD_NAMES) if of_old_version else (_NAMES,)
-        self.image_ids = set(image_ids)
+        self.item_ids = set(item_ids)
+        self.id_key = id_key
 
     def done(self) -> set[int]:
-        """Ids of the photos that have a record."""
+        """Ids of what has a record."""
         return set(self._places())
 
     def appender(self, rank: int) -> RecordAppender:
@@ -42,11 +52,11 @@ class RecordStore:
         return RecordAppender(self.folder / (_MERGED if rank == 0 else f"records_{rank}.jsonl"))
 
     def merge(self) -> None:
-        """Bring all records into one file, by image id, one record a photo."""
+        """Bring all records into one file, by id, one record each."""
         places = self._places()
         with replacing(self.folder / _MERGED) as partial, partial.open("wb") as merged:
-            for image_id in sorted(places):
-                path, start = places[image_id]
+            for item_id in sorted(places):
+                path, start = places[item_id]
                 with path.open("rb") as file:
                     file.seek(start)
                     merged.write(file.readline())
@@ -68,26 +78,26 @@ class RecordStore:
         )
 
     def _places(self) -> dict[int, tuple[Path, int]]:
-        """Image id -> file, and where in it the record starts; lines that are torn are none."""
+        """Id -> file, and where in it the record starts; lines that are torn are none."""
         places: dict[int, tuple[Path, int]] = {}
         for path in self._files():
             start = 0
             with path.open("rb") as file:
                 for line in file:
-                    record = _whole_record(line)
-                    if record is not None and record["image_id"] in self.image_ids:
-                        places.setdefault(record["image_id"], (path, start))
+                    record = _whole_record(line, self.id_key)
+                    if record is not None and record[self.id_key] in self.item_ids:
+                        places.setdefault(record[self.id_key], (path, start))
                     start += len(line)
         return places
 
 
-def _whole_record(line: bytes) -> Record | None:
+def _whole_record(line: bytes, id_key: str) -> Record | None:
     """The record in a line; None where a kill, or a disk that was full, has torn it."""
     try:
         record = json.loads(line) if line.endswith(b"\n") else None
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and record.keys() >= _KEYS else None
+    return record if isinstance(record, dict) and record.keys() >= {id_key, *_KEYS} else None
 
 
 class RecordAppender:
@@ -107,6 +117,6 @@ class RecordAppender:
                     file.truncate(whole)
 
     def append(self, record: Record) -> None:
-        """Add the record of a photo."""
+        """Add a record."""
         with naming(self.path), self.path.open("a") as file:
             file.write(json.dumps(record, allow_nan=False) + "\n")

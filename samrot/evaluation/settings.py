@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
 
 from samrot.canonicalizers import CanonicalizerChoice
 from samrot.data.coco import DataSettings
@@ -13,22 +17,64 @@ from samrot.evaluation.views import ANGLES, OrbitView, check_views, find_views
 from samrot.scoring import SCORERS
 from samrot.segmenters import SegmenterSettings
 
+SEED = 2310  # of the sample that a limit draws
 DETECTOR = "detector"  # that segments by itself
 SCORES = ("auto", "detector", "segmenter", "product")
-TASK_NAMES = ("segmentation",)
 
 
 @dataclass(kw_only=True)
-class EvaluateSettings:
-    """Settings of ``samrot evaluate``.
+class RunSettings:
+    """What every evaluation has, whatever its task.
+
+    Args:
+        out: run folder; one that exists with the same settings is continued.
+        data: what is evaluated; its ``load`` gives the data set.
+        task: a key of ``TASKS``.
+        methods: methods compared: none (plain), canonical, oracle (turned back as it is known to be
+            turned).
+        limit: largest number of photos, or clouds, for a quick look: a sample, always the same; it
+            may grow, and what was run is kept.
+        device: where the models run: cpu, cuda, cuda:1, mps, or auto.
+        devices: processes on this machine that share the work.
+        nodes: machines; with more than one, start samrot by ``torchrun``.
+    """
+
+    known_methods: ClassVar[Collection[str]] = METHODS
+    may_grow: ClassVar[Collection[str]] = ("limit",)  # without what was run being lost
+
+    out: str
+    data: Any
+    task: str
+    methods: list[str] = field(default_factory=lambda: ["none", "canonical"])
+    limit: int | None = None
+    device: str = "cpu"
+    devices: int = 1
+    nodes: int = 1
+
+    def __post_init__(self) -> None:
+        for value in self.methods:
+            check_choice("methods entry", value, self.known_methods)
+        if not self.methods or len(set(self.methods)) < len(self.methods):
+            raise InputError(f"methods is {self.methods}; expected each once, and at least one")
+        if self.limit is not None:
+            check_count("limit", self.limit, 1)
+        for name in ("devices", "nodes"):
+            check_count(name, getattr(self, name), 1)
+
+    def input_files(self) -> dict[str, str | None]:
+        """Setting -> file, of those whose content is part of what is run."""
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True)
+class EvaluateSettings(RunSettings):
+    """Settings of ``samrot evaluate``, besides those of every task.
 
     Args:
         data: a COCO-format dataset of upright photos.
-        out: run folder; one that exists with the same settings is continued.
-        task: what is evaluated: segmentation.
+        task: segmentation; or pointcloud, which has settings of its own.
         segmenter: which segmenter.
         canonicalizer: which canonicalizer.
-        methods: methods compared: none (plain), canonical, oracle (turned back by the known angle).
         angles: counter-clockwise turns of the photos, degrees: some of 0, 90, 180, 270; all of them
             by default.
         group: group whose elements move the photos, instead of angles: c4 (four turns) or d4 (those
@@ -41,19 +87,14 @@ class EvaluateSettings:
         scorer: what computes AP: pycocotools, or faster-coco-eval for the same numbers sooner.
         bootstrap: resamples of the photos, for 95 % intervals of the numbers; 0 for none. It may
             grow.
-        limit: largest number of photos, for a quick look: a sample, always the same; it may grow,
-            and what was run is kept.
-        device: where the models run: cpu, cuda, cuda:1, mps, or auto.
-        devices: processes on this machine that share the photos.
-        nodes: machines; with more than one, start samrot by ``torchrun``.
     """
 
+    may_grow: ClassVar[Collection[str]] = ("limit", "bootstrap")
+
     data: DataSettings
-    out: str
-    task: str = TASK_NAMES[0]
+    task: str = "segmentation"
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
     canonicalizer: CanonicalizerChoice = field(default_factory=CanonicalizerChoice)
-    methods: list[str] = field(default_factory=lambda: ["none", "canonical"])
     angles: list[int] | None = None
     group: str | None = None
     prompts: PromptSettings = field(default_factory=PromptSettings)
@@ -61,17 +102,10 @@ class EvaluateSettings:
     score: str = "auto"
     scorer: str = SCORERS[0]
     bootstrap: int = 0
-    limit: int | None = None
-    device: str = "cpu"
-    devices: int = 1
-    nodes: int = 1
 
     def __post_init__(self) -> None:
-        check_choice("task", self.task, TASK_NAMES)
-        for value in self.methods:
-            check_choice("methods entry", value, METHODS)
-        if not self.methods or len(set(self.methods)) < len(self.methods):
-            raise InputError(f"methods is {self.methods}; expected each once, and at least one")
+        super().__post_init__()
+        check_choice("task", self.task, ("segmentation",))
         if self.group is not None and self.angles is not None:
             raise InputError(
                 f"group is {self.group!r} and angles {self.angles}; a group is short for its "
@@ -94,11 +128,30 @@ class EvaluateSettings:
                     "score; leave them out"
                 )
         check_count("bootstrap", self.bootstrap, 0)
-        if self.limit is not None:
-            check_count("limit", self.limit, 1)
-        for name in ("images_per_batch", "devices", "nodes"):
-            check_count(name, getattr(self, name), 1)
+        check_count("images_per_batch", self.images_per_batch, 1)
+
+    def input_files(self) -> dict[str, str | None]:
+        """Annotations, prompts and checkpoints."""
+        file = self.prompts.file
+        of_views = file if isinstance(file, dict) else {None: file}
+        return {
+            "data.annotations": self.data.annotations,
+            "segmenter.checkpoint": self.segmenter.checkpoint,
+            "canonicalizer.name": self.canonicalizer.name,
+            **{
+                "prompts.file" + ("" if angle is None else f".{angle}"): path
+                for angle, path in of_views.items()
+            },
+        }
 
     def views(self) -> list[OrbitView]:
         """The views of every photo, upright first where it is among them."""
         return find_views(self.angles or (), self.group)
+
+
+def sample(ids: list[int], limit: int | None) -> list[int]:
+    """At most so many ids, ascending: drawn, always the same, and all of them at a larger limit."""
+    if limit is None:
+        return ids
+    order = np.random.default_rng(SEED).permutation(len(ids))
+    return sorted(ids[i] for i in order[:limit])

@@ -16,7 +16,6 @@ from samrot.evaluation.methods import METHODS
 from samrot.evaluation.records import Record
 from samrot.evaluation.results import ResultsFile, coco_results
 from samrot.evaluation.settings import EvaluateSettings
-from samrot.evaluation.tasks.segmentation import STAGES
 from samrot.evaluation.views import OrbitView
 from samrot.files import replacing
 from samrot.geometry.groups import C4, D4, FiniteGroup
@@ -53,7 +52,7 @@ def summarise(
         The content of ``summary.json``; what is undefined is None.
     """
     views, kinds = settings.views(), _kinds(settings)
-    seconds = dict.fromkeys(STAGES, 0.0)
+    seconds: dict[str, float] = {}
     fingerprints: list[Any] = []
     methods = {method: _MethodRecords(method, views) for method in settings.methods}
     kept = KeptMatches(settings.methods, views, kinds)
@@ -71,8 +70,8 @@ def summarise(
             image_id = record["image_id"]
             fingerprints.append(record.get("fingerprint"))  # 0.1.0 had none
             kept.update(record)
-            for stage in seconds:
-                seconds[stage] += record["seconds"][stage]
+            for stage, spent in record["seconds"].items():
+                seconds[stage] = seconds.get(stage, 0.0) + spent
             for method, collected in methods.items():
                 by_view = record["methods"][method]
                 collected.update(by_view, dataset.size_hw(image_id))

@@ -27,11 +27,11 @@ def summary_table(summary: dict[str, Any]) -> str:
         *_interval_lines(summary),
     ]
     for method, result in methods.items():
-        notes = [f"identical masks {_cell(result['equivariance']['identical_masks'])}"]
+        notes = [f"identical masks {cell(result['equivariance']['identical_masks'])}"]
         if "pose_accuracy" in result:
             error = result.get("pose_standard_error")
             spread = "" if error is None else f" +- {error:.4f}"
-            notes.append(f"pose accuracy {_cell(result['pose_accuracy'])}{spread}")
+            notes.append(f"pose accuracy {cell(result['pose_accuracy'])}{spread}")
         lines.append(f"{method}: " + ", ".join(notes))
     if known := summary.get("trained_on"):
         counts = [
@@ -131,7 +131,7 @@ def summary_latex(summary: dict[str, Any]) -> str:
         "\\hline",
         " & ".join(header) + " \\\\",
         "\\hline",
-        *(" & ".join(map(_cell, row)) + " \\\\" for row in rows),
+        *(" & ".join(map(cell, row)) + " \\\\" for row in rows),
         "\\hline",
         "\\end{tabular}",
     ]
@@ -172,11 +172,12 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]
     return [
         f"| {' | '.join(header)} |",
         "|---" * len(header) + "|",
-        *(f"| {' | '.join(map(_cell, row))} |" for row in rows),
+        *(f"| {' | '.join(map(cell, row))} |" for row in rows),
     ]
 
 
-def _cell(value: float | str | None) -> str:
+def cell(value: float | str | None) -> str:
+    """A number with four digits; text as it is; - where there is none."""
     if isinstance(value, str):
         return value
     return "-" if value is None else f"{value:.4f}"

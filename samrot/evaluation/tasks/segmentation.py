@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice, repeat, zip_longest
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,11 +20,14 @@ from samrot.evaluation.methods import METHODS
 from samrot.evaluation.prompts import PromptKind, PromptSource, ViewPrompts, build_prompt_source
 from samrot.evaluation.records import Record
 from samrot.evaluation.results import coco_results
-from samrot.evaluation.settings import DETECTOR, EvaluateSettings
+from samrot.evaluation.settings import DETECTOR, EvaluateSettings, sample
+from samrot.evaluation.summary import summarise
+from samrot.evaluation.table import detail_tables, summary_csv, summary_latex, summary_table
 from samrot.evaluation.views import OrbitView
 from samrot.geometry.rle import RLE, encode_mask, rle_iou
 from samrot.robust.pipeline import CanonicalFrame, CanonicalImage, Pipeline, find_frame
 from samrot.runtime.background import in_background
+from samrot.runtime.run_folder import RunFolder
 from samrot.scoring import image_matches
 from samrot.segmenters import Segmenter
 from samrot.segmenters.memo import MemoSegmenter
@@ -109,7 +113,7 @@ class SegmentedBatch:
 
 
 class SegmentationTask:
-    """Evaluate photos: every method at every view.
+    """Evaluate photos: every method at every view; see ``Task``.
 
     In three stages: read photos, find their frames and ask for boxes; segment; move masks back,
     encode and write them.
@@ -122,6 +126,9 @@ class SegmentationTask:
             default where there is a GPU: a CPU is busy with any one of them.
         segmenter: one that is loaded already; None loads that of the settings.
     """
+
+    settings_class: ClassVar[type] = EvaluateSettings
+    item: ClassVar[str] = "image"
 
     def __init__(
         self,
@@ -147,6 +154,16 @@ class SegmentationTask:
         if segmenter is not None:
             self.memo = MemoSegmenter(segmenter, images_per_batch=settings.images_per_batch)
             self.pipeline = Pipeline(self.memo)
+        models = {
+            "segmenter": None if self.memo is None else self.memo.segmenter,
+            "canonicalizer": self.canonicalizer,
+        }
+        # Model -> fingerprints of the photos it was trained on; None where it does not say.
+        self.trained_on: dict[str, np.ndarray | None] = {
+            name: getattr(model, "trained_on", None)
+            for name, model in models.items()
+            if model is not None
+        }
 
     def run(self, image_ids: Sequence[int], write: Callable[[Record], None]) -> None:
         """Evaluate photos, in order.
@@ -164,14 +181,10 @@ class SegmentationTask:
         for _ in self.map_stage(partial(self._record, write), segmented):
             pass
 
-    def trained_on(self) -> dict[str, np.ndarray | None]:
-        """Model -> fingerprints of the photos it was trained on; None where it does not say."""
-        models: dict[str, Any] = {}
-        if self.memo is not None:
-            models["segmenter"] = self.memo.segmenter
-        if self.canonicalizer is not None:
-            models["canonicalizer"] = self.canonicalizer
-        return {name: getattr(model, "trained_on", None) for name, model in models.items()}
+    @staticmethod
+    def table(summary: dict[str, Any]) -> str:
+        """The summary, for a person."""
+        return summary_table(summary)
 
     def close(self) -> None:
         """Let the models go."""
@@ -179,6 +192,46 @@ class SegmentationTask:
         if self.memo is not None:
             del self.pipeline
             self.memo = None
+
+    @staticmethod
+    def items(dataset: CocoDataset, settings: EvaluateSettings) -> list[int]:
+        """Ids of the photos that are evaluated; each is there.
+
+        Raises:
+            MissingFileError: naming the first that is not.
+        """
+        if RunFolder.is_one(settings.out) and RunFolder(Path(settings.out)).is_of_old_version:
+            image_ids = dataset.image_ids[: settings.limit]  # as it chose them
+        else:
+            image_ids = sample(dataset.image_ids, settings.limit)
+        dataset.check_photos(image_ids)
+        return image_ids
+
+    @staticmethod
+    def is_whole(summary: dict[str, Any], image_ids: list[int], settings: EvaluateSettings) -> bool:
+        """Whether all these photos are in it, and the intervals that are asked for."""
+        resamples = (summary.get("intervals") or {"resamples": 0})["resamples"]
+        return bool(
+            summary["dataset"]["images"] == len(image_ids) and resamples == settings.bootstrap
+        )
+
+    @staticmethod
+    def texts(summary: dict[str, Any]) -> dict[str, str]:
+        """See ``Task``."""
+        return {
+            "summary.md": summary_table(summary) + detail_tables(summary),
+            "summary.csv": summary_csv(summary),
+            "summary.tex": summary_latex(summary),
+        }
+
+    def summarise(
+        self, records: Iterable[Record], image_ids: list[int], folder: Path
+    ) -> dict[str, Any]:
+        """Score a finished run, see ``summarise`` of the summary."""
+        return summarise(
+            records, self.dataset, image_ids, self.source.description, self.settings, folder,
+            self.trained_on,
+        )  # fmt: skip
 
     def _prepare(self, image_id: int) -> Photo:
         """Read, move to each view, find the frames of the methods, ask for boxes."""

@@ -1,0 +1,31 @@
+"""The summary of an evaluation of clouds as a table for a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from samrot.evaluation.table import cell
+
+QUANTITIES = ("accuracy", "standard_error", "agreement", "error_deg", "up_error_deg")
+
+
+def cloud_table(summary: dict[str, Any]) -> str:
+    """The content of ``summary.json`` as a markdown table."""
+    dataset, methods = summary["dataset"], summary["methods"]
+    scenarios = list(dict.fromkeys(key for result in methods.values() for key in result["angles"]))
+    lines = [
+        f"{summary['network']} on {dataset['clouds']} clouds of {dataset['classes']} classes, "
+        f"{summary['rotations']} rotations each; canonicalizer: {summary['canonicalizer']}",
+        "",
+        f"| method | quantity | {' | '.join(scenarios)} | retention |",
+        "|---" * (3 + len(scenarios)) + "|",
+    ]
+    for method, result in methods.items():
+        for quantity in QUANTITIES:
+            values = [result["angles"][key].get(quantity) for key in scenarios]
+            if any(value is not None for value in values):
+                retention = result["retention"] if quantity == "accuracy" else None
+                cells = [cell(value) for value in (*values, retention)]
+                lines.append(f"| {method} | {quantity} | " + " | ".join(cells) + " |")
+    seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in summary["seconds"].items())
+    return "\n".join([*lines, "", f"seconds: {seconds}", ""])
