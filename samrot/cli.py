@@ -116,6 +116,22 @@ def _segment(settings: Any) -> int:
     return 1 if report.failed else 0
 
 
+def _upright(settings: Any) -> int:
+    from samrot.commands.upright import undo, upright, upright_table
+
+    if settings.undo is not None:
+        restored, not_restored = undo(settings.undo)
+        print(f"{restored} photos are as they were")
+    else:
+        rows = upright(settings)
+        not_restored = {row.image: str(row.reason) for row in rows if row.action == "failed"}
+        print(upright_table(rows, settings))
+        print(f"table: {settings.out}")
+    for path, reason in not_restored.items():
+        _say(f"failed: {path}: {reason}")
+    return 1 if not_restored else 0
+
+
 def _export(settings: Any) -> None:
     from samrot.commands.export import export
 
@@ -155,6 +171,11 @@ def _add_completion_arguments(parser: ArgumentParser) -> set[str]:
 
 def _add_segment_arguments(parser: ArgumentParser) -> set[str]:
     parser.add_argument("images", nargs="+", help="photos: files, folders and patterns")
+    return {"images"}
+
+
+def _add_upright_arguments(parser: ArgumentParser) -> set[str]:
+    parser.add_argument("images", nargs="*", help="photos: files, folders and patterns")
     return {"images"}
 
 
@@ -215,6 +236,14 @@ COMMANDS = {
         "samrot.commands.segment:SegmentSettings",
         _segment,
         _add_segment_arguments,
+    ),
+    "upright": Command(
+        "put photos upright, by their orientation tag or their pixels",
+        "IMAGES [IMAGES ...] --out DIR",
+        "photos --write exif --out runs/upright",
+        "samrot.commands.upright:UprightSettings",
+        _upright,
+        _add_upright_arguments,
     ),
     "export": Command(
         "write canonicalizer, image encoder and mask decoder as ONNX files",

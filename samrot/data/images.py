@@ -63,8 +63,7 @@ def read_image(path: str | Path, *, apply_exif: bool | None = True) -> np.ndarra
         if apply_exif:
             return _to_rgb8(ImageOps.exif_transpose(stored))
         pixels = _to_rgb8(stored)
-        # The decoder of HEIF turns photos itself.
-        moved = exif_element(orientation) if _HEIF_ORIENTATION in stored.info else 0
+        moved = exif_element(orientation) if _is_turned_on_decoding(stored) else 0
         return exact.move_image(pixels, moved)
 
 
@@ -88,12 +87,16 @@ def image_size(path: str | Path, *, apply_exif: bool) -> tuple[int, int]:
     """
     with _opened(Path(path)) as stored:
         element = exif_element(_orientation(stored))
-        # The decoder of HEIF turns photos itself.
-        is_displayed = _HEIF_ORIENTATION in stored.info
+        is_displayed = _is_turned_on_decoding(stored)
         size_hw = (stored.height, stored.width)
     if apply_exif == is_displayed:
         return size_hw
     return exact.move_size(size_hw, element)
+
+
+def _is_turned_on_decoding(stored: Image.Image) -> bool:
+    """Whether the decoder itself turns photos as their orientation says."""
+    return stored.format == "TIFF" or _HEIF_ORIENTATION in stored.info
 
 
 def _orientation(stored: Image.Image) -> int:

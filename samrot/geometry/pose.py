@@ -95,6 +95,11 @@ def exif_element(orientation: int) -> int:
     return _EXIF_ELEMENTS.get(orientation, 0)
 
 
+def element_exif(element: int) -> int:
+    """The EXIF orientation of a photo that an element of D4 has moved from upright."""
+    return next(tag for tag, moved in _EXIF_ELEMENTS.items() if moved == element)
+
+
 def quarter_turns(element: int) -> int:
     """The quarter turns of an element of D4, 0..3, its mirror left out."""
     return element % 4

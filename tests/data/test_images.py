@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samrot.data.images import exif_orientation, list_images, read_image
+from samrot.data.images import exif_orientation, image_size, list_images, read_image
 from samrot.errors import InputError, MissingFileError
 from samrot.geometry import exact
+from samrot.geometry.groups import D4
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose, exif_element
 from tests.conftest import random_photo
@@ -192,3 +193,18 @@ def test_photos_that_are_not_read_are_named(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     with pytest.warns(UserWarning, match=r"2 photos of kinds .* left out \(b.CR2, c.dng\)"):
         assert list_images(tmp_path) == [tmp_path / "a.png"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_stored_and_displayed_pixels(suffix: str, orientation: int, tmp_path: Path) -> None:
+    """Some decoders turn photos by themselves: stored must still mean the pixels in the file."""
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 3), dtype=np.uint8)
+    exif, path = Image.Exif(), tmp_path / f"photo.{suffix}"
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(path, exif=exif)
+    assert np.array_equal(read_image(path, apply_exif=None), pixels)
+    upright = exact.move_image(pixels, D4.inverse(exif_element(orientation)))
+    assert np.array_equal(read_image(path), upright)
+    assert image_size(path, apply_exif=True) == upright.shape[:2]
+    assert image_size(path, apply_exif=False) == pixels.shape[:2]
