@@ -73,7 +73,13 @@ def as_parsed(arguments: Sequence[str], options: dict[str, Any]) -> list[str]:
             parsed.append(name)
         else:
             parsed.append(argument)
-    return [f"{name}=[{', '.join(lists[name])}]" if name in lists else name for name in parsed]
+    return [_joined(name, lists[name], options[name]) if name in lists else name for name in parsed]
+
+
+def _joined(name: str, elements: list[str], hint: Any) -> str:
+    if len(elements) == 1 and str in get_args(hint):  # a list or a single text
+        return f"{name}={json.loads(elements[0])}"
+    return f"{name}=[{', '.join(elements)}]"
 
 
 def find_config(name: str) -> Path:

@@ -22,6 +22,7 @@ class Settings:
     box: list[float] = field(default_factory=list)
     methods: list[str] = field(default_factory=list)
     prior: list[float] | str | None = None
+    images: str | list[str] | None = None
     everything: bool = False
     out: str = ""
     inner: Inner = field(default_factory=Inner)
@@ -32,7 +33,7 @@ OPTIONS = option_types(Settings)
 
 def test_options_of_settings_within_settings() -> None:
     assert list(OPTIONS) == [
-        "--box", "--methods", "--prior", "--everything", "--out",
+        "--box", "--methods", "--prior", "--images", "--everything", "--out",
         "--inner", "--inner.angles", "--inner.range",
     ]  # fmt: skip
 
@@ -48,6 +49,8 @@ def test_options_of_settings_within_settings() -> None:
         ("--methods a --methods b", ['--methods=["a", "b"]']),
         ("--prior exif", ["--prior", "exif"]),
         ("--prior 0.5 0.5", ["--prior=[0.5, 0.5]"]),
+        ("--images a", ["--images=a"]),
+        ("--images a b", ['--images=["a", "b"]']),
         ("--inner.angles 0 90", ["--inner.angles=[0, 90]"]),
         ("--inner.range 0,2", ["--inner.range=[0, 2]"]),
         ("--everything a.jpg", ["--everything=true", "a.jpg"]),

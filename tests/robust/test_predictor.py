@@ -392,7 +392,7 @@ def test_a_batch_with_points_and_progress(sam_mini: object) -> None:
 def test_moving_to_a_device(
     threshold_segmenter: ThresholdSegmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predictor = RobustPredictor(samrot.load_segmenter("sam_mini", encoder={"dtype": "bfloat16"}))
+    predictor = RobustPredictor(samrot.load_segmenter("sam_mini", encoder={"channels_last": True}))
     predictor.set_image(random_photo(1, 8, 9))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert predictor.to("auto") is predictor
@@ -401,6 +401,9 @@ def test_moving_to_a_device(
         predictor.to("abacus")
     predictor.to("meta")
     assert predictor.device == predictor.canonicalizer.pixel_mean.device == torch.device("meta")
+    squares = torch.zeros(1, 3, 512, 512, device="meta")
+    with torch.no_grad():
+        assert predictor.segmenter.fast_encoder(squares).device.type == "meta"
     with pytest.raises(samrot.InputError, match="device is 'meta', but threshold runs on cpu only"):
         RobustPredictor(threshold_segmenter).to("meta")
     with pytest.raises(samrot.InputError, match="encoder is .*; expected some of attention, dtype"):
