@@ -83,7 +83,7 @@ def _joined(name: str, elements: list[str], hint: Any) -> str:
 
 
 def find_config(name: str) -> Path:
-    """A config file, or one of those in ``samrot/configs`` by its name without the suffix.
+    """A config file, or one of those in ``configs`` by its name without the suffix.
 
     Raises:
         MissingFileError: if it is neither.
