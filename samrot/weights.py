@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -151,6 +152,22 @@ def load(path: str | Path, *, format_name: str) -> tuple[dict[str, Tensor], dict
         )
     state = {name: t.float() if t.dtype in _FLOATS else t for name, t in tensors.items()}
     return state, header
+
+
+def check_header(
+    header: dict[str, Any], types: Mapping[str, tuple[type, ...]], path: str | Path
+) -> None:
+    """Refuse a header that lacks an entry, or has one of another type.
+
+    Raises:
+        InputError: naming the first.
+    """
+    for name, kinds in types.items():
+        if type(header.get(name)) not in kinds:
+            raise InputError(
+                f"checkpoint {path}: its header has the {name} {str(header.get(name))[:60]!r}; "
+                f"expected a value of type {kinds[0].__name__}: restore the file"
+            )
 
 
 def load_official(path: str | Path) -> dict[str, Tensor]:

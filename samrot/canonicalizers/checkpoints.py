@@ -218,12 +218,7 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
 
 
 def _rebuild(path: Path, state: dict[str, Tensor], header: dict[str, Any]) -> Canonicalizer:
-    for name, kinds in _HEADER.items():
-        if type(header.get(name)) not in kinds:
-            raise InputError(
-                f"checkpoint {path}: its header has the {name} {str(header.get(name))[:60]!r}; "
-                f"expected a value of type {kinds[0].__name__}: restore the file"
-            )
+    weights.check_header(header, _HEADER, path)
     architecture = header["architecture"]
     check_choice(f"{path}: canonicalizer architecture", architecture, CANONICALIZERS)
     builder = PlainWRN if architecture == "escnn_wrn" else CANONICALIZERS[architecture]

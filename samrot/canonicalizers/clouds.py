@@ -24,6 +24,7 @@ CLOUD_CANONICALIZERS: dict[str, Callable[..., nn.Module]] = {
 }
 SO3_NAME = "so3"  # the principal axes, which need no checkpoint
 _FORMAT = "samrot-cloud-canonicalizer"
+_HEADER = {"architecture": (str,), "options": (dict,)}
 
 
 class CloudCanonicalizer(nn.Module):
@@ -43,7 +44,7 @@ class CloudCanonicalizer(nn.Module):
         self.architecture, self.options = architecture, options
         try:
             self.network = CLOUD_CANONICALIZERS[architecture](**options)
-        except TypeError as error:
+        except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
             raise InputError(f"canonicalizer options {options} do not fit: {error}") from error
 
     def forward(self, clouds: Tensor) -> Tensor:
@@ -103,6 +104,10 @@ def load_cloud_canonicalizer(
         canonicalizer = CloudCanonicalizer("principal_axes", {})
     else:
         state, header = weights.load(name, format_name=_FORMAT)
-        canonicalizer = CloudCanonicalizer(header["architecture"], header["options"])
+        weights.check_header(header, _HEADER, name)
+        chosen = header["architecture"], header["options"]
+        with torch.device("meta"):  # no memory is taken for a network that they do not fill
+            weights.check_fit(CloudCanonicalizer(*chosen), state, name)
+        canonicalizer = CloudCanonicalizer(*chosen)
         weights.load_into(canonicalizer, state, name)
     return canonicalizer.eval().requires_grad_(False).to(device)

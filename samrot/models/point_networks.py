@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from samrot.errors import InputError, check_choice
 from samrot.runtime.devices import find_device
 
 _FORMAT = "samrot-point-network"
+_HEADER = {"network": (str,), "classes": (list,), "parts": (bool,), "options": (dict,)}
 
 
 def _block(in_channels: int, out_channels: int, slope: float = 0.0) -> nn.Sequential:
@@ -123,22 +125,27 @@ class PointNetwork(nn.Module):
     Args:
         name: a key of ``POINT_NETWORKS``.
         classes: names of the classes, or of the parts.
-        parts: label the points, not the cloud.
         options: options of the backbone.
+        parts: label the points, not the cloud.
 
     Raises:
         InputError: if the name or an option is unknown.
     """
 
     def __init__(
-        self, name: str, classes: Sequence[str], *, parts: bool = False, **options: Any
+        self,
+        name: str,
+        classes: Sequence[str],
+        options: dict[str, Any],
+        *,
+        parts: bool = False,
     ) -> None:
         super().__init__()
         check_choice("network.name", name, POINT_NETWORKS)
         self.name, self.classes, self.parts, self.options = name, list(classes), parts, options
         try:
             self.backbone = POINT_NETWORKS[name](**options)
-        except TypeError as error:
+        except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
             raise InputError(f"network.options {options} do not fit {name}: {error}") from error
         channels = self.backbone.cloud_channels
         if parts:
@@ -182,11 +189,15 @@ def load_point_network(path: str | Path, *, name: str, device: str = "cpu") -> P
     device = find_device(device)
     check_choice("network.name", name, POINT_NETWORKS)
     state, header = weights.load(path, format_name=_FORMAT)
+    weights.check_header(header, _HEADER, path)
     if header["network"] != name:
         raise InputError(
             f"network.name is {name!r}, but checkpoint {path} is a {header['network']}; set "
             f"network.name to {header['network']}"
         )
-    network = PointNetwork(name, header["classes"], parts=header["parts"], **header["options"])
+    build = partial(PointNetwork, name, header["classes"], header["options"], parts=header["parts"])
+    with torch.device("meta"):  # no memory is taken for a network that they do not fill
+        weights.check_fit(build(), state, path)
+    network = build()
     weights.load_into(network, state, path)
     return network.eval().requires_grad_(False).to(device)

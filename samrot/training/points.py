@@ -170,7 +170,7 @@ def train_points(settings: TrainPointsSettings) -> Path:
 
 def _build_network(chosen: TrainedNetworkSettings, dataset: CloudDataset) -> PointNetwork:
     if chosen.checkpoint is None:
-        return PointNetwork(chosen.name, dataset.classes, parts=dataset.has_parts, **chosen.options)
+        return PointNetwork(chosen.name, dataset.classes, chosen.options, parts=dataset.has_parts)
     network = load_point_network(chosen.checkpoint, name=chosen.name)
     dataset.check_labels_of(network.classes, network.parts, chosen.checkpoint)
     return network.requires_grad_(chosen.trained)

@@ -20,6 +20,7 @@ from tests.conftest import write_clouds
 
 SCENARIOS = ["aligned", "z", "so3"]
 CLASSES = ("disc", "pole", "cone")
+SMALL = {"widths": [8, 8], "embedding": 16}
 
 
 class Heights(torch.nn.Module):
@@ -42,7 +43,7 @@ def data(tmp_path: Path) -> Path:
 def checkpoint(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     path = tmp_path / "network.safetensors"
-    save_point_network(PointNetwork("pointnet", CLASSES, widths=[8, 8], embedding=16), path)
+    save_point_network(PointNetwork("pointnet", CLASSES, SMALL), path)
     return path
 
 
@@ -119,7 +120,7 @@ def test_parts(tmp_path: Path) -> None:
     np.savez(tmp_path / "c.npz", points_test=points, labels_test=labels, names=np.array(["a", "b"]))
     path = tmp_path / "network.safetensors"
     torch.manual_seed(0)
-    network = PointNetwork("pointnet", "ab", parts=True, widths=[8, 8], embedding=16)
+    network = PointNetwork("pointnet", "ab", SMALL, parts=True)
     save_point_network(network, path)
     methods = ["none", "canonical", "oracle"]
     summary = evaluate(settings(tmp_path / "c.npz", path, tmp_path / "run", methods=methods))

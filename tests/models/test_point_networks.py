@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from samrot import weights
 from samrot.errors import InputError
 from samrot.models.point_networks import (
     POINT_NETWORKS,
@@ -28,7 +29,7 @@ CLASSES = ("disc", "pole", "cone")
 
 def network(name: str, *, parts: bool = False) -> PointNetwork:
     torch.manual_seed(0)
-    return PointNetwork(name, CLASSES, parts=parts, **SMALL[name]).eval()
+    return PointNetwork(name, CLASSES, SMALL[name], parts=parts).eval()
 
 
 @pytest.mark.parametrize("count", [3, 20])
@@ -84,7 +85,17 @@ def test_what_cannot_be_loaded(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="network.name is 'x'; expected one of: pointnet, dgcnn"):
         load_point_network(path, name="x")
     with pytest.raises(InputError, match=r"network.options \{'k': 3\} do not fit dgcnn"):
-        PointNetwork("dgcnn", CLASSES, k=3)
+        PointNetwork("dgcnn", CLASSES, {"k": 3})
+    state, header = weights.load(path, format_name="samrot-point-network")
+    for change, message in (
+        ({"parts": "no"}, "its header has the parts 'no'; expected a value of type bool: restore"),
+        ({"options": {"widths": [10**12]}}, "of another architecture"),
+        ({"options": {"widths": [-1]}}, "do not fit pointnet"),
+    ):
+        changed = {**header, **change}
+        weights.save(path, state, format_name=changed.pop("format"), header=changed)
+        with pytest.raises(InputError, match=message):
+            load_point_network(path, name="pointnet")
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(InputError, match="truncated or not safetensors"):
         load_point_network(path, name="pointnet")

@@ -15,11 +15,13 @@ from samrot.models.point_networks import PointNetwork
 from samrot.robust.module import CanonicalizedModule
 from samrot.robust.points import walk_points
 
+SMALL = {"widths": [8, 8], "embedding": 16}
+
 
 @pytest.mark.parametrize("parts", [False, True])
 def test_what_a_network_says_does_not_depend_on_how_a_cloud_is_turned(parts: bool) -> None:
     torch.manual_seed(0)
-    network = PointNetwork("pointnet", "abc", parts=parts, widths=(8, 8), embedding=16)
+    network = PointNetwork("pointnet", "abc", SMALL, parts=parts)
     module = CanonicalizedModule(network, VNRotation(8, 1), "pointcloud").double().eval()
     rng = np.random.default_rng(0)
     cloud, turn = torch.from_numpy(rng.normal(size=(1, 20, 3))), torch.from_numpy(SO3.random(rng))

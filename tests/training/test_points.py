@@ -53,11 +53,11 @@ def settings(clouds: Path, out: Path, **changes: Any) -> TrainPointsSettings:
         "points_per_view": 24,
         "network": TrainedNetworkSettings(options=SMALL),
         "optim": OptimSettings(
-            steps=60, batch_size=16, warmup_steps=2, learning_rate=0.02, ema_decay=0.8,
+            steps=40, batch_size=16, warmup_steps=2, learning_rate=0.02, ema_decay=0.8,
             bfloat16=False,
         ),
         "workers": 0,
-        "val_every": 30,
+        "val_every": 20,
         "val_share": 1 / 3,
     }  # fmt: skip
     return TrainPointsSettings(**{**values, **changes})
