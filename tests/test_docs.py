@@ -60,6 +60,7 @@ def test_python_in_documents(path: str, folder: Path, capsys: pytest.CaptureFixt
         assert capsys.readouterr().out.startswith("1 [")
 
 
+@pytest.mark.filterwarnings("always::UserWarning")  # everything may find nothing in a scene
 def test_segment_commands_of_the_readme(folder: Path) -> None:
     (folder / "photos").mkdir()
     shutil.move(folder / "sideways.jpg", folder / "photos" / "sideways.jpg")
