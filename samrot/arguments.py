@@ -77,7 +77,8 @@ def as_parsed(arguments: Sequence[str], options: dict[str, Any]) -> list[str]:
 
 
 def _joined(name: str, elements: list[str], hint: Any) -> str:
-    if len(elements) == 1 and str in get_args(hint):  # a list or a single text
+    is_text_or_list = get_origin(hint) is not list and str in get_args(hint)
+    if len(elements) == 1 and is_text_or_list:
         return f"{name}={json.loads(elements[0])}"
     return f"{name}=[{', '.join(elements)}]"
 

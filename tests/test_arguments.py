@@ -49,6 +49,7 @@ def test_options_of_settings_within_settings() -> None:
         ("--methods a --methods b", ['--methods=["a", "b"]']),
         ("--prior exif", ["--prior", "exif"]),
         ("--prior 0.5 0.5", ["--prior=[0.5, 0.5]"]),
+        ("--methods a", ['--methods=["a"]']),
         ("--images a", ["--images=a"]),
         ("--images a b", ['--images=["a", "b"]']),
         ("--inner.angles 0 90", ["--inner.angles=[0, 90]"]),

@@ -18,7 +18,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
         (["-m", "examples.detector", "PHOTO"], "["),
         (["examples/robust_predictor.py", "PHOTO", "40", "40", "200", "200"], "predicted IoU"),
         (["examples/batch.py", "40", "40", "200", "200", "PHOTO", "PHOTO"], "predicted IoU"),
-        (["examples/mask_generator.py", "PHOTO", "2"], "predicted IoU"),
+        (["examples/mask_generator.py", "PHOTO", "6"], "predicted IoU"),
         (["examples/train_point_classifier.py", "5"], "scores change by at most"),
     ],
 )
