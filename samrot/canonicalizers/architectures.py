@@ -14,6 +14,7 @@ from torch import nn
 from samrot.canonicalizers.c4_networks import GCNN, GWRN
 from samrot.canonicalizers.escnn_wrn import EscnnWRN
 from samrot.canonicalizers.orbit_cnn import OrbitCNN, OrbitLite
+from samrot.canonicalizers.tilt import TiltNetwork
 
 # Architecture -> network to train, for C4. The escnn one is saved, and loaded, as its plain export.
 CANONICALIZERS: dict[str, Callable[..., nn.Module]] = {
@@ -27,3 +28,9 @@ CANONICALIZERS: dict[str, Callable[..., nn.Module]] = {
 }
 # Those that take any exact group as an argument, ``group``.
 OVER_ANY_GROUP = ("orbit_cnn", "orbit_lite0", "orbit_lite1", "orbit_lite2")
+# Architecture -> network of the tilt that is left when an exact canonicalizer, the base, has undone
+# the rest.
+TILT_NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "tilt_lite0": partial(TiltNetwork, 0),
+    "tilt_lite1": partial(TiltNetwork, 1),
+}

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from samrot import weights
-from samrot.canonicalizers.architectures import CANONICALIZERS, OVER_ANY_GROUP
+from samrot.canonicalizers.architectures import CANONICALIZERS, OVER_ANY_GROUP, TILT_NETWORKS
 from samrot.canonicalizers.canonicalizer import Canonicalizer
 from samrot.canonicalizers.escnn_wrn import EscnnWRN, PlainWRN
 from samrot.canonicalizers.orbit_cnn import OrbitLite
 from samrot.canonicalizers.thumbnail import Thumbnail
+from samrot.canonicalizers.tilt import TiltCanonicalizer, TiltNetwork, TiltRule
 from samrot.errors import InputError, check_choice, check_range
 from samrot.geometry.groups import C4, find_group
 from samrot.layers.efficientnet_lite import fold_published_weights
@@ -46,6 +47,16 @@ _OPTIONS = {
     "dropout": (0, 1),
     "stages": (1, 7),
     "frozen_stages": (0, 7),
+    "width": (1, 4096),
+}
+# Field of the header of a canonicalizer with a tilt network -> types of its value.
+_TILT_HEADER: dict[str, tuple[type, ...]] = {
+    "architecture": (str,),
+    "base": (str,),
+    "size": (int,),
+    "options": (dict,),
+    "dead_band_deg": (float, int),
+    "unknown_spread_deg": (float, int),
 }
 
 
@@ -105,7 +116,9 @@ def load_imagenet_weights(canonicalizer: Canonicalizer) -> None:
         InputError: if it is of another architecture, or the package of the weights is missing.
     """
     network = canonicalizer.network
-    if not isinstance(network, OrbitLite):
+    if isinstance(canonicalizer, TiltCanonicalizer):
+        network = canonicalizer.tilt_network
+    if not isinstance(network, OrbitLite | TiltNetwork):
         raise InputError(
             f"init is imagenet, but there are no ImageNet weights for {type(network).__name__}; "
             "choose an architecture orbit_lite0, 1 or 2, or the path of a checkpoint"
@@ -148,6 +161,22 @@ def save_canonicalizer(
         architecture, options: as in ``build_canonicalizer``.
         base: name of a bundled canonicalizer, whose weights are left out, and read from it again.
     """
+    trained_on: dict[str, Any] = {}
+    if canonicalizer.trained_on is not None:
+        trained_on["trained_on"] = pack(canonicalizer.trained_on.tolist())
+    if isinstance(canonicalizer, TiltCanonicalizer):
+        header = {
+            "architecture": architecture,
+            "base": base,
+            "size": canonicalizer.tilt_thumbnail.size,
+            "options": options,
+            **vars(canonicalizer.rule),
+            **trained_on,
+        }
+        weights.save(
+            path, canonicalizer.tilt_network.state_dict(), format_name=_FORMAT, header=header
+        )
+        return
     network = canonicalizer.network
     if isinstance(network, EscnnWRN):
         network = network.export()
@@ -164,11 +193,7 @@ def save_canonicalizer(
         "aspect_log_odds": canonicalizer.aspect_log_odds,
         "options": options,
         **({} if base is None else {"base": base}),
-        **(
-            {}
-            if canonicalizer.trained_on is None
-            else {"trained_on": pack(canonicalizer.trained_on.tolist())}
-        ),
+        **trained_on,
     }
     weights.save(path, state, format_name=_FORMAT, header=header)
 
@@ -207,6 +232,10 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
         )
     state, header = weights.load(path, format_name=_FORMAT)
     trained_on = unpack(header.get("trained_on"))
+    if header.get("architecture") in TILT_NETWORKS:
+        tilted = _rebuild_tilted(path, state, header)
+        tilted.trained_on = union(trained_on, tilted.trained_on)
+        return tilted.eval().requires_grad_(False).to(device)
     if header.get("base") is not None:
         check_choice(f"{path}: base", header["base"], BUNDLED)
         base = load_canonicalizer(header["base"])
@@ -229,14 +258,79 @@ def _rebuild(path: Path, state: dict[str, Tensor], header: dict[str, Any]) -> Ca
     return canonicalizer
 
 
-def _assemble(
-    builder: Callable[..., nn.Module], architecture: str, settings: dict[str, Any]
-) -> Canonicalizer:
-    group, options = find_group(settings["group"]), dict(settings["options"])
+def build_tilt_canonicalizer(
+    architecture: str, base: str, *, size: int, rule: TiltRule, **options: Any
+) -> TiltCanonicalizer:
+    """A bundled canonicalizer with a tilt network of random weights after it.
+
+    Args:
+        architecture: a key of ``TILT_NETWORKS``.
+        base: name of the bundled canonicalizer.
+        size: side of the thumbnails of the tilt network.
+        rule: when a tilt is believed.
+        options: options of the tilt network.
+
+    Raises:
+        InputError: if a name or an option is unknown.
+    """
+    check_choice("canonicalizer architecture", architecture, TILT_NETWORKS)
+    check_choice("canonicalizer base", base, BUNDLED)
+    _check_options(options)
+    try:
+        network = TILT_NETWORKS[architecture](**options)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"canonicalizer options {options} do not fit: {error}") from error
+    exact_part = load_canonicalizer(base)
+    tilted = TiltCanonicalizer(exact_part, network, Thumbnail(size, "square"), rule)
+    tilted.network.requires_grad_(False)
+    tilted.trained_on = exact_part.trained_on
+    return tilted
+
+
+def load_features_of_base(tilted: TiltCanonicalizer) -> None:
+    """Start the features of a tilt network from those of its base, which are of the same kind.
+
+    Raises:
+        InputError: if they are of another variant.
+    """
+    own, shared = tilted.tilt_network, tilted.network
+    assert isinstance(own, TiltNetwork)
+    if not isinstance(shared, OrbitLite) or shared.variant != own.variant:
+        raise InputError(
+            "init is base, but the features of the base are of another network; choose the "
+            "architecture tilt_lite0 or tilt_lite1 that is like the base, or init imagenet"
+        )
+    features = shared.features.state_dict()
+    own.features.load_state_dict({name: features[name] for name in own.features.state_dict()})
+
+
+def _rebuild_tilted(
+    path: Path, state: dict[str, Tensor], header: dict[str, Any]
+) -> TiltCanonicalizer:
+    weights.check_header(header, _TILT_HEADER, path)
+    tilted = build_tilt_canonicalizer(
+        header["architecture"],
+        header["base"],
+        size=header["size"],
+        rule=TiltRule(header["dead_band_deg"], header["unknown_spread_deg"]),
+        **header["options"],
+    )
+    weights.load_into(tilted.tilt_network, state, path)
+    return tilted
+
+
+def _check_options(options: dict[str, Any]) -> None:
     for name, value in options.items():
         check_choice("canonicalizer options entry", name, _OPTIONS)
         for number in value if isinstance(value, list | tuple) else [value]:
             check_range(f"canonicalizer options.{name}", number, *_OPTIONS[name])
+
+
+def _assemble(
+    builder: Callable[..., nn.Module], architecture: str, settings: dict[str, Any]
+) -> Canonicalizer:
+    group, options = find_group(settings["group"]), dict(settings["options"])
+    _check_options(options)
     check_range("canonicalizer aspect_log_odds", settings["aspect_log_odds"], -1e3, 1e3)
     if architecture in OVER_ANY_GROUP:
         options["group"] = group

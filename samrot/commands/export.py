@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from samrot.canonicalizers import CanonicalizerChoice, load_canonicalizer
+from samrot.canonicalizers.tilt import TiltCanonicalizer
 from samrot.errors import InputError
 from samrot.files import replacing
 from samrot.robust.onnx_models import DecoderModel, EncoderModel, PoseModel
@@ -84,6 +85,11 @@ def export(settings: ExportSettings) -> dict[str, Any]:
             f"segmenter is {segmenter.name}; expected a segment_anything model to export"
         )
     canonicalizer = load_canonicalizer(settings.canonicalizer.name)
+    if isinstance(canonicalizer, TiltCanonicalizer):
+        raise InputError(
+            f"canonicalizer {settings.canonicalizer.name} finds tilts, which are not exported; "
+            "export its base"
+        )
     sam = segmenter.sam
     side = sam.image_encoder.img_size
     networks = {

@@ -82,23 +82,29 @@ def build_augmentation(thumbnail: Thumbnail, settings: PoseAugmentation) -> Any:
             A.LongestMaxSize(size, interpolation=cv2.INTER_AREA),
             A.PadIfNeeded(size, size, border_mode=cv2.BORDER_CONSTANT, fill=FILL),
         ]
-    half = settings.colour / 2
     return A.Compose(
         [
             *frame,
             A.HorizontalFlip(p=settings.mirror),
-            A.ColorJitter(
-                (1 - settings.colour, 1 + settings.colour),
-                (1 - settings.colour, 1 + settings.colour),
-                (1 - settings.colour, 1 + settings.colour),
-                (-half / 3, half / 3),
-                p=0.8,
-            ),
+            build_appearance(settings),
+            A.CoarseDropout((1, 4), (0.1, 0.35), (0.1, 0.35), fill=FILL, p=settings.erase),
+        ]
+    )
+
+
+def build_appearance(settings: PoseAugmentation) -> Any:
+    """An albumentations pipeline of colours, blur, noise and compression, (H, W, 3) uint8."""
+    from samrot.data.albumentations import albumentations as A
+
+    strength = (1 - settings.colour, 1 + settings.colour)
+    hue = settings.colour / 6
+    return A.Compose(
+        [
+            A.ColorJitter(strength, strength, strength, (-hue, hue), p=0.8),
             A.ToGray(p=0.1),
             A.GaussianBlur((3, 5), p=settings.degrade),
             A.GaussNoise((0.02, 0.1), p=settings.degrade),
             A.ImageCompression(quality_range=(40, 95), p=settings.degrade),
-            A.CoarseDropout((1, 4), (0.1, 0.35), (0.1, 0.35), fill=FILL, p=settings.erase),
         ]
     )
 
@@ -143,10 +149,12 @@ class PosePhotos(Dataset[Tensor]):
         augmentation: random views.
         cutmix: probability that a view is lent a rectangle of another photo's view: upright photos
             mix to upright ones (Yun et al. 2019, without mixing labels, since all are the same).
-        cache: decode every photo once and keep it in memory, shortest side 1.6 thumbnails.
+        cache: decode every photo once and keep it in memory, its shortest side some thumbnails.
         apply_exif: whether EXIF applies, as in ``read_image``.
         seed: seed of the order and the views.
     """
+
+    OVERSAMPLING = 1.6  # thumbnails that the shortest side of a photo is read at
 
     def __init__(
         self,
@@ -166,27 +174,34 @@ class PosePhotos(Dataset[Tensor]):
         self.seed = seed
         self.augmentation = augmentation
         self.transform = build_augmentation(thumbnail, augmentation)
+        self.appearance = build_appearance(augmentation)
         self.photos: list[np.ndarray] | None = None
         if cache:
             indices = tqdm(range(len(self.paths)), desc="reading photos", unit="image")
             self.photos = [self._read(index) for index in indices]
 
     def __getitem__(self, n: int) -> Tensor:
-        epoch, position = divmod(n, len(self.paths))
-        order = epoch_order(self.seed, epoch, len(self.paths))
         random = np.random.default_rng([self.seed, n])
-        view = self._view(random, int(order[position]))
+        view = self._view(random, self.photo_at(n))
         if random.random() < self.cutmix:
             size = self.thumbnail.size
             height, width = random.integers(size // 5, size // 2 + 1, 2)
             top, left = random.integers(size - height + 1), random.integers(size - width + 1)
             window = np.s_[top : top + height, left : left + width]
-            other = self._view(random, int(random.integers(len(self.paths))))
+            other = self._view(random, self._photo(int(random.integers(len(self.paths)))))
             view[window] = other[window]
         return torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1)))
 
-    def _view(self, random: np.random.Generator, index: int) -> np.ndarray:
-        photo = self._read(index) if self.photos is None else self.photos[index]
+    def photo_at(self, n: int) -> np.ndarray:
+        """The photo of item n, (H, W, 3) uint8: in a new order every epoch."""
+        epoch, position = divmod(n, len(self.paths))
+        order = epoch_order(self.seed, epoch, len(self.paths))
+        return self._photo(int(order[position]))
+
+    def _photo(self, index: int) -> np.ndarray:
+        return self._read(index) if self.photos is None else self.photos[index]
+
+    def _view(self, random: np.random.Generator, photo: np.ndarray) -> np.ndarray:
         if random.random() < self.augmentation.tilt_share:
             angle_deg = random.uniform(-1, 1) * self.augmentation.tilt_deg
             photo = tilted(photo, angle_deg, TILT_SURROUNDS[random.integers(len(TILT_SURROUNDS))])
@@ -196,7 +211,7 @@ class PosePhotos(Dataset[Tensor]):
 
     def _read(self, index: int) -> np.ndarray:
         photo = read_image(self.paths[index], apply_exif=self.apply_exif)
-        scale = 1.6 * self.thumbnail.size / min(photo.shape[:2])
+        scale = self.OVERSAMPLING * self.thumbnail.size / min(photo.shape[:2])
         if scale < 1.0:
             photo = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         return photo

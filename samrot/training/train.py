@@ -20,6 +20,9 @@ from samrot.canonicalizers import (
     load_imagenet_weights,
     save_canonicalizer,
 )
+from samrot.canonicalizers.architectures import TILT_NETWORKS
+from samrot.canonicalizers.checkpoints import build_tilt_canonicalizer, load_features_of_base
+from samrot.canonicalizers.tilt import TiltCanonicalizer, TiltRule
 from samrot.data.coco import CocoDataset
 from samrot.data.images import read_image
 from samrot.data.photos import PhotoSettings, find_photos
@@ -30,10 +33,11 @@ from samrot.runtime.run_folder import RunFolder
 from samrot.segmenters import save_sam
 from samrot.structures.fingerprints import fingerprint, pack, union, unpack
 from samrot.training.finetune import TrainedSegmenterSettings, build_sam, sam_file_name
-from samrot.training.fit import FitSettings, build_fabric, fit
+from samrot.training.fit import FitSettings, TrainingObjective, build_fabric, fit
 from samrot.training.pose_objectives import PoseObjective, ThroughSegmenterObjective, Weights
 from samrot.training.pose_photos import PoseAugmentation, PosePhotos
 from samrot.training.prompted_views import PromptedViews, ViewSettings
+from samrot.training.tilt import TiltObjective, TiltPhotos
 from samrot.weights import load_into
 
 _TRAINED_ON = "trained_on.json"  # fingerprints, in the run folder
@@ -44,7 +48,8 @@ class CanonicalizerSettings:
     """What is trained.
 
     Args:
-        architecture: gcnn, gwrn, escnn_wrn, orbit_cnn or orbit_lite0, 1 or 2.
+        architecture: gcnn, gwrn, escnn_wrn, orbit_cnn or orbit_lite0, 1 or 2; or tilt_lite0 or 1,
+            which finds the tilt that is left after the base.
         group: c4, or d4 (mirror images too; the orbit architectures).
         base: name of a bundled canonicalizer, whose weights are kept as they are and not saved
             again: only what it lacks is trained.
@@ -52,7 +57,9 @@ class CanonicalizerSettings:
         frame: square or squares (blind to the aspect ratio), letterbox (sees the whole photo).
         mirror_average: whether to add, at inference, the evidence of the mirror image.
         aspect_log_odds: evidence, at inference, from the aspect ratio; 0 hides it.
-        options: options of the network: widths, blocks, dropout, stages, frozen_stages.
+        options: options of the network: widths, blocks, dropout, stages, frozen_stages, width.
+        dead_band_deg: smaller tilts are taken to be 0, at inference (tilt networks).
+        unknown_spread_deg: tilts whose evidence is spread more widely are 0 too.
     """
 
     architecture: str = "gwrn"
@@ -63,6 +70,8 @@ class CanonicalizerSettings:
     mirror_average: bool = True
     aspect_log_odds: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
+    dead_band_deg: float = TiltRule.dead_band_deg
+    unknown_spread_deg: float = TiltRule.unknown_spread_deg
 
 
 @dataclass(kw_only=True)
@@ -104,7 +113,7 @@ class TrainSettings(FitSettings):
         augmentation: random views of the photos.
         cutmix: probability that a photo is lent a rectangle of another.
         init: checkpoint to start from, of the same architecture, or the name of a bundled one; or
-            imagenet, for orbit_lite0, 1 and 2.
+            imagenet, for orbit_lite0, 1 and 2 and tilt networks; or base, for tilt networks.
         cache: keep decoded photos in memory.
     """
 
@@ -140,7 +149,9 @@ class TrainSettings(FitSettings):
                 f"augmentation.mirror is {self.augmentation.mirror} for {group.name}, which is to "
                 "tell mirror images apart; set it to 0"
             )
-        if self.canonicalizer.base is not None and self.init is not None:
+        if self.canonicalizer.architecture in TILT_NETWORKS:
+            self._check_tilt()
+        elif self.canonicalizer.base is not None and self.init is not None:
             raise InputError(
                 f"canonicalizer.base is {self.canonicalizer.base!r} and init {self.init!r}; the "
                 "base is what is started from: leave init out"
@@ -162,6 +173,18 @@ class TrainSettings(FitSettings):
                 f"contrastive is {self.contrastive} for {architecture!r}, whose turns are apart by "
                 "construction; set it to 0, or choose an architecture over the orbit: orbit_cnn, "
                 "orbit_lite0"
+            )
+
+    def _check_tilt(self) -> None:
+        if self.canonicalizer.base is None:
+            raise InputError(
+                f"canonicalizer.base is not set for {self.canonicalizer.architecture}, which finds "
+                "the tilt that a bundled canonicalizer leaves; set it to c4"
+            )
+        if self.task.weight or self.contrastive or self.init not in (None, "base", "imagenet"):
+            raise InputError(
+                f"{self.canonicalizer.architecture} takes no task loss, no contrastive loss, and "
+                "only base or imagenet as init; leave them out"
             )
 
 
@@ -203,8 +226,23 @@ def train(settings: TrainSettings) -> Path:
         base=chosen.base,
     )
     fabric = build_fabric(settings)  # first, so that all processes read photos at once
-    objective: PoseObjective
-    if settings.task.weight:
+    objective: TrainingObjective
+    if isinstance(canonicalizer, TiltCanonicalizer):
+        objective = TiltObjective(
+            canonicalizer,
+            TiltPhotos(
+                paths,
+                canonicalizer.tilt_thumbnail,
+                settings.augmentation,
+                cache=settings.cache,
+                apply_exif=apply_exif,
+                seed=settings.seed,
+            ),
+            save,
+            val=common["val"],
+            seed=settings.seed,
+        )
+    elif settings.task.weight:
         objective = _through_sam(settings, canonicalizer, save, common)
     else:
         photos = PosePhotos(
@@ -237,7 +275,7 @@ def _fingerprints(
         run.write_json(_TRAINED_ON, kept)
     numbers = unpack(kept["fingerprints"])
     start = settings.canonicalizer.base or settings.init
-    if start not in (None, "imagenet"):
+    if start not in (None, "imagenet", "base"):
         numbers = union(numbers, load_canonicalizer(str(start)).trained_on)
     return numbers
 
@@ -263,6 +301,19 @@ def _through_sam(
 
 def _build(settings: TrainSettings) -> Canonicalizer:
     chosen = settings.canonicalizer
+    if chosen.architecture in TILT_NETWORKS:
+        tilted = build_tilt_canonicalizer(
+            chosen.architecture,
+            str(chosen.base),
+            size=chosen.size,
+            rule=TiltRule(chosen.dead_band_deg, chosen.unknown_spread_deg),
+            **chosen.options,
+        )
+        if settings.init == "base":
+            load_features_of_base(tilted)
+        elif settings.init == "imagenet":
+            load_imagenet_weights(tilted)
+        return tilted
     canonicalizer = build_canonicalizer(
         chosen.architecture,
         group=chosen.group,

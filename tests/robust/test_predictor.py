@@ -490,3 +490,32 @@ def test_detections_are_checked() -> None:
         samrot.Detections(np.zeros((1, 4)), np.zeros(1), np.zeros(1), np.zeros((1, 3, 3)))
     with pytest.raises(samrot.InputError, match="NaN or infinity"):
         samrot.Detections(np.full((1, 4), np.nan), np.zeros(1), np.zeros(1))
+
+
+def test_canonicalized_scores_and_masks() -> None:
+    """Scores are the same at every turn, masks move with the photo, to the bit."""
+    image = random_photo(7, 30, 41)
+
+    def left_half(image: np.ndarray) -> np.ndarray:
+        masks = np.zeros((1, *image.shape[:2]), dtype=bool)
+        masks[:, :, : image.shape[1] // 2] = True
+        return masks
+
+    def scores(image: np.ndarray) -> list[float]:
+        return [float(image[0, 0, 0]), float(image[-1, 0, 1])]
+
+    classify = samrot.canonicalized(scores, output="scores")
+    segment = samrot.canonicalized(left_half, output="masks")
+    expected, mask = classify(image), segment(image)
+    for k in range(1, 4):
+        turned = exact.move_image(image, k)
+        assert np.array_equal(classify(turned), expected)
+        assert np.array_equal(segment(turned), exact.move_masks(mask, k))
+    for model, output, message in (
+        (left_half, "scores", "expected \\(K,\\) finite scores"),
+        (scores, "masks", "expected \\(N, H, W\\) bool"),
+    ):
+        with pytest.raises(samrot.InputError, match=message):
+            samrot.canonicalized(model, output=output)(image)
+    with pytest.raises(samrot.InputError, match="output is 'boxes'"):
+        samrot.canonicalized(scores, output="boxes")
