@@ -75,18 +75,20 @@ def is_first_to_fail() -> bool:
     global _is_first
     if (failed := _failed_file()) is None or _is_first:
         return True
+    _is_first = True  # before the file is there, which this process watches for too
     try:
         failed.touch(exist_ok=False)
     except OSError:
-        return False
-    _is_first = True
-    return True
+        _is_first = False
+    return _is_first
 
 
 def another_failed() -> bool:
     """Whether another process of this run has failed, and said why."""
     failed = _failed_file()
-    return failed is not None and not _is_first and failed.exists()
+    if failed is None or _is_first:
+        return False
+    return failed.exists() or not failed.parent.exists()  # which goes with the first process
 
 
 def _failed_file() -> Path | None:

@@ -53,7 +53,7 @@ def test_evaluation_gives_the_same_numbers(scenes_folder: Path, tmp_path: Path) 
         summaries[-1].pop("seconds")
     assert summaries[0] == summaries[1]
     records = (tmp_path / "2" / "records.jsonl").read_text().splitlines()
-    assert [json.loads(record)["image_id"] for record in records] == [1, 2, 3]
+    assert len({json.loads(record)["image_id"] for record in records}) == len(records) == 3
     assert not list((tmp_path / "2").glob("records_*"))  # merged
     for name in ("none_090.json", "canonical_090.json"):
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
