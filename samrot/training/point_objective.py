@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import update_bn
 from torch.utils.data import Dataset
 
 from samrot.canonicalizers.clouds import CloudCanonicalizer, save_cloud_canonicalizer
@@ -24,6 +25,7 @@ from samrot.training.pose_photos import epoch_order
 
 NETWORK_FILE = "network.safetensors"
 CANONICALIZER_FILE = "canonicalizer.safetensors"
+STATISTICS_CLOUDS = 256
 
 
 def identity_prior_loss(rotations: Tensor, known: Tensor) -> Tensor:
@@ -161,7 +163,13 @@ class PointObjective(TrainingObjective):
         return loss + self.beta * prior, {"accuracy": accuracy, "prior_loss": prior.item()}
 
     def validate(self, model: nn.Module, rank: int, world_size: int) -> Mapping[str, Tensor]:
-        """Sum of the accuracies of this process's clouds."""
+        """Sum of the accuracies of this process's clouds.
+
+        First the batch norms get the statistics of the averaged weights, which the averages of
+        statistics are not.
+        """
+        if self.trains_network:
+            update_bn(self._batches(), model, next(model.parameters()).device)
         if self.val is None:
             return {}
         behind = isinstance(model, CanonicalizedModule)
@@ -175,6 +183,11 @@ class PointObjective(TrainingObjective):
             found = scores[0].argmax(dim=-1).cpu().numpy()
             total += float((found == self.val.labels[number]).mean())
         return {self.measure: torch.tensor(total), "count": torch.tensor(len(own))}
+
+    def _batches(self) -> Iterator[Tensor]:
+        """Clouds, (32, N, 3), to take statistics of."""
+        for first in range(0, STATISTICS_CLOUDS, 32):
+            yield torch.stack([self.views[n][0] for n in range(first, first + 32)])
 
     def save(self, model: nn.Module, path: Path) -> None:
         """Write the checkpoints that ``samrot evaluate`` reads, of what is trained."""

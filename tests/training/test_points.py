@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,21 @@ def test_a_network_that_is_kept_stays_as_it_is(clouds: Path, tmp_path: Path) -> 
     assert not (run / "network.safetensors").exists()
     assert (run / "canonicalizer.safetensors").exists()
     assert not (plain / "canonicalizer.safetensors").exists()
+
+
+def test_batch_norms_hold_the_statistics_of_the_weights_that_are_saved(
+    clouds: Path, tmp_path: Path
+) -> None:
+    """Averages over a short training are not: a network would be lost without its batches."""
+    far = replace(TWO_STEPS, steps=12, batch_size=8, learning_rate=0.05, warmup_steps=0)
+    run = train_points(settings(clouds, tmp_path / "run", optim=far, val_share=0.0))
+    network = load_point_network(run / "network.safetensors", name="pointnet")
+    dataset = CloudSettings(clouds=str(clouds), split="train").load()
+    views = CloudViews(dataset, 24, CloudAugmentation(), seed=1)
+    batch = torch.stack([views[n][0] for n in range(180)])
+    running = network.backbone(batch)[1]
+    of_batch = network.backbone.train()(batch)[1]
+    assert float((running - of_batch).abs().max() / of_batch.abs().max()) < 0.2
 
 
 def test_priors() -> None:
