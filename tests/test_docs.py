@@ -95,6 +95,7 @@ def test_documents_name_commands_that_exist() -> None:
             assert name in COMMANDS, f"{path.name} names samrot {name}"
 
 
+@pytest.mark.slow
 def test_api_page(tmp_path: Path) -> None:
     pytest.importorskip("pdoc", reason="pdoc is not installed")
     done = subprocess.run(

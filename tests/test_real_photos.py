@@ -17,6 +17,8 @@ from samrot.evaluation.settings import EvaluateSettings
 from samrot.geometry.exact import move_image
 from samrot.geometry.pose import quarter_turns
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_bundled_canonicalizers_know_which_way_is_up(name: str, coco_mini: Path) -> None:

@@ -232,7 +232,7 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
         )
     state, header = weights.load(path, format_name=_FORMAT)
     trained_on = unpack(header.get("trained_on"))
-    if header.get("architecture") in TILT_NETWORKS:
+    if str(header.get("architecture")) in TILT_NETWORKS:
         tilted = _rebuild_tilted(path, state, header)
         tilted.trained_on = union(trained_on, tilted.trained_on)
         return tilted.eval().requires_grad_(False).to(device)

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from samrot.canonicalizers import CANONICALIZERS, Canonicalizer, Thumbnail, build_canonicalizer
-from samrot.canonicalizers.architectures import OVER_ANY_GROUP
 from samrot.canonicalizers.thumbnail import FRAMES
 from samrot.errors import InputError
 from samrot.geometry.exact import move_image
@@ -61,7 +60,7 @@ def test_roll_law(architecture: str, frame: str) -> None:
 
 
 @pytest.mark.parametrize("frame", FRAMES)
-@pytest.mark.parametrize("architecture", OVER_ANY_GROUP)
+@pytest.mark.parametrize("architecture", ["orbit_cnn", "orbit_lite0"])
 def test_law_of_mirror_images(architecture: str, frame: str) -> None:
     canonicalizer = small(architecture, frame, D4)
     for seed, (height, width) in enumerate(SIZES):

@@ -77,6 +77,7 @@ def test_all_eight_views(scenes_folder: Path, checkpoint: str, tmp_path: Path) -
     assert f"| method | quantity | {' | '.join(VIEWS)} | D4 average | retention |" in table
 
 
+@pytest.mark.slow
 def test_retention_is_a_ratio_of_the_group_average(scenes_folder: Path, tmp_path: Path) -> None:
     wanted = settings(scenes_folder, tmp_path / "run", group="d4", methods=["none"], limit=1)
     wanted.segmenter.name = "grabcut"

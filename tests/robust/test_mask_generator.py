@@ -27,6 +27,7 @@ def as_mask(segmentation: Any) -> np.ndarray:
     return coco_mask.decode(segmentation).astype(bool)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

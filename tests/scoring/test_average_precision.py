@@ -17,7 +17,7 @@ from samrot.errors import InputError
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose
 from samrot.geometry.rle import RLE, encode_mask, rle_iou
-from samrot.scoring import SCORERS, Equivariance, average_precision, image_matches, mean
+from samrot.scoring import METRICS, SCORERS, Equivariance, average_precision, image_matches, mean
 
 
 def noisy_results(scenes: CocoDataset) -> list[dict[str, object]]:
@@ -62,7 +62,11 @@ def test_equals_raw_pycocotools(
     ours = average_precision(scenes.content, results, scenes.image_ids, kind, scorer)
     assert ours["AP"] is not None
     assert 0.05 < ours["AP"] < 0.95
-    for name, value in zip(ours, evaluation.stats[:6], strict=True):
+    for k, category_id in enumerate(evaluation.params.catIds):
+        precision = evaluation.eval["precision"][:, :, k, 0, -1]
+        expected = None if precision.max() < 0 else pytest.approx(precision.mean(), abs=1e-9)
+        assert ours["AP_by_category"][category_id] == expected  # type: ignore[index]
+    for name, value in zip(METRICS, evaluation.stats[:6], strict=True):
         assert ours[name] == (None if value < 0 else pytest.approx(value, rel=0, abs=1e-9))
         if scorer == "pycocotools" and value >= 0:
             assert ours[name] == value

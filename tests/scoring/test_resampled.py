@@ -101,6 +101,7 @@ def test_equals_pycocotools_on_the_resampled_dataset(seed: int) -> None:
         expected = average_precision(new, new_results, ids, "segm")
         ours = {name: float(values[row].mean()) for name, values in by_area.items()}
         ours |= {"AP50": float(by_area["AP"][row, 0]), "AP75": float(by_area["AP"][row, 5])}
+        expected.pop("AP_by_category")
         for name, value in expected.items():
             assert ours[name] == pytest.approx(
                 np.nan if value is None else value, abs=1e-9, nan_ok=True

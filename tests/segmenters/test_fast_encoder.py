@@ -56,6 +56,7 @@ def test_compiled() -> None:
         assert float((got - expected).norm() / expected.norm()) < 1e-5
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compiled_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.compiler.reset()
     monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "no_such_compiler"))

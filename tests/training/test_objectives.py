@@ -180,6 +180,7 @@ def test_kept_embeddings_change_nothing(scenes_folder: Path, tmp_path: Path) -> 
         torch.testing.assert_close(kept[name], fresh[name], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", ["all", "lora"])
 def test_an_official_sam_is_saved_in_the_official_format(
     trained: str, scenes_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
