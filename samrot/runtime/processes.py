@@ -80,13 +80,15 @@ def is_first_to_fail() -> bool:
     except OSError:
         return False
     _is_first = True
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        sys.stderr.write("\n")  # out of the progress bar of the first process
     return True
 
 
 def another_failed() -> bool:
-    """Whether another process of this run has failed, and said why."""
+    """Whether another process of this run has failed, and said why, or the first has ended."""
     failed = _failed_file()
-    return failed is not None and not _is_first and failed.exists()
+    return failed is not None and not _is_first and (failed.exists() or not failed.parent.exists())
 
 
 def _failed_file() -> Path | None:

@@ -41,10 +41,11 @@ def photo_bytes(format_name: str) -> bytes:
     return file.getvalue()
 
 
-PHOTOS = {name: photo_bytes(name) for name in FORMATS}
+Image.init()
+PHOTOS = {name: photo_bytes(name) for name in FORMATS if name in Image.SAVE}
 
 
-@given(content=st.sampled_from(FORMATS).flatmap(lambda name: broken_bytes(PHOTOS[name])))
+@given(content=st.sampled_from(sorted(PHOTOS)).flatmap(lambda name: broken_bytes(PHOTOS[name])))
 @examples(150)
 def test_photos(content: bytes, folder: Path) -> None:
     path = folder / "photo.jpg"
@@ -58,8 +59,8 @@ def test_photos(content: bytes, folder: Path) -> None:
 NETWORK = build_canonicalizer("gcnn", size=17, widths=[1, 2]).network.state_dict()
 HEADER = {
     "format": "samrot-canonicalizer", "architecture": "gcnn", "group": "C4", "size": 17,
-    "frame": "square", "mirror_average": True, "aspect_log_odds": 0.0, "options": {"widths": [1, 2]},
-    "trained_on": "AAAAAAAAAAA=", "base": None,
+    "frame": "square", "mirror_average": True, "aspect_log_odds": 0.0, "base": None,
+    "options": {"widths": [1, 2]}, "trained_on": "AAAAAAAAAAA=",
 }  # fmt: skip
 
 
