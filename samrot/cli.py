@@ -336,13 +336,19 @@ def _parse(name: str, arguments: list[str]) -> Any:
     parser = _parser(name, settings_class)
     try:
         parsed = parser.parse_args(as_parsed(arguments, options))
+        values = {} if settings_class is None else vars(parser.instantiate(parsed))
+    except InputError:
+        raise
     except ArgumentError as error:
         unknown = str(error).partition("unrecognized arguments: ")[2].split()
         hint = did_you_mean(unknown[0].partition("=")[0], options) if unknown else ""
         raise InputError(f"{error}{hint}") from error
+    except (AttributeError, LookupError, TypeError, ValueError) as error:  # jsonargparse's own
+        raise InputError(
+            f"the settings are not of the shape expected ({error}); samrot help {name} lists them"
+        ) from error
     if settings_class is None:
         return parsed
-    values = vars(parser.instantiate(parsed))
     values.pop("config")
     return settings_class(**values)
 
@@ -365,7 +371,7 @@ def _task(arguments: list[str], tasks: Collection[str]) -> str:
     given, _ = parser.parse_known_args(arguments)
     named = [next(iter(tasks))]
     for config in given.config:
-        with suppress(YAMLError, UnicodeDecodeError):  # which are reported where it is parsed
+        with suppress(YAMLError, ValueError):  # which are reported where it is parsed
             content = load_yaml(find_config(config).read_text())
             named += [content["task"]] if isinstance(content, dict) and "task" in content else []
     task = named[-1] if given.task is None else given.task

@@ -80,11 +80,14 @@ def is_first_to_fail() -> bool:
         failed.touch(exist_ok=False)
     except OSError:
         _is_first = False
-    return _is_first
+        return False
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        sys.stderr.write("\n")  # out of the progress bar of the first process
+    return True
 
 
 def another_failed() -> bool:
-    """Whether another process of this run has failed, and said why."""
+    """Whether another process of this run has failed, and said why, or the first has ended."""
     failed = _failed_file()
     if failed is None or _is_first:
         return False

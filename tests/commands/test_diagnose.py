@@ -16,6 +16,7 @@ from samrot.data.photos import PhotoSettings
 from samrot.errors import InputError
 from samrot.geometry.groups import C4
 from samrot.geometry.pose import Pose
+from tests.conftest import random_photo
 
 
 class BrightSide(nn.Module):
@@ -125,3 +126,14 @@ def test_its_own_pictures_are_no_photos(photos: Path) -> None:
     assert diagnose(settings(photos, out))["photos"] == 10
     (out / "report.json").unlink()
     assert diagnose(settings(photos, out))["photos"] == 10
+
+
+def test_photos_of_extreme_shapes(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for height, width in ((1, 5000), (20000, 10), (1, 1)):
+        path = tmp_path / "photos" / f"{height}x{width}.png"
+        Image.fromarray(random_photo(0, height, width)).save(path)
+    settings = DiagnoseSettings(
+        out=str(tmp_path / "report"), data=PhotoSettings(images=[str(tmp_path / "photos")])
+    )
+    assert diagnose(settings)["photos"] == 3

@@ -8,6 +8,7 @@ import torch
 from segment_anything import SamPredictor
 
 import samrot
+from samrot.errors import InputError
 from samrot.geometry import exact
 from samrot.robust.predictor import RobustPredictor
 from samrot.segmenters import Encoding, Prompts, Segmentation, load_segmenter
@@ -519,3 +520,26 @@ def test_canonicalized_scores_and_masks() -> None:
             samrot.canonicalized(model, output=output)(image)
     with pytest.raises(samrot.InputError, match="output is 'boxes'"):
         samrot.canonicalized(scores, output="boxes")
+
+
+def test_counts_points_and_dtypes_have_one_rule_each() -> None:
+    segmenter = load_segmenter("sam_mini")
+    image = random_photo(0, 30, 40)
+    predictor = RobustPredictor(segmenter, None)
+    for count in (1.5, 0, True, "2"):
+        with pytest.raises(InputError, match="images_per_batch is .*; expected a (whole )?number"):
+            predictor.predict_batch([image], [np.zeros((0, 4))], images_per_batch=count)
+        with pytest.raises(InputError, match="prompts_per_batch is .*; expected a (whole )?number"):
+            RobustPredictor(segmenter, None, prompts_per_batch=count)
+    predictor.set_image(image)
+    with pytest.raises(InputError, match="holds 50000 points in a prompt; expected at most 1024"):
+        predictor.predict(np.ones((50_000, 2)), np.ones(50_000))
+    boxes = torch.tensor([[8.0, 16.0, 256.0, 320.0]])
+    expected = predictor.predict_torch(None, None, boxes)
+    for dtype in (torch.bfloat16, torch.float16, torch.float64, torch.int32):
+        found = predictor.predict_torch(None, None, boxes.to(dtype))
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    with pytest.raises(InputError, match="boxes is no array of numbers"):
+        predictor.predict_torch(None, None, boxes.to(torch.complex64))
+    with pytest.raises(InputError, match="pose is .*True"):
+        predictor.set_image(image, pose=np.bool_(True))

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import samrot
-from samrot.data.prompt_files import read_prompts
 from samrot.geometry import exact
 from tests.conftest import ThresholdSegmenter, random_photo
+from tests.fuzz.inputs import examples, outcome
 
-# The same examples each time, unless a number of new ones is asked for.
-NEW = int(os.environ.get("SAMROT_FUZZ", "0"))
-SLOW = settings(
-    max_examples=NEW or 40,
-    derandomize=not NEW,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
 NUMBERS = st.one_of(
     st.floats(-20, 80), st.floats(allow_nan=True, allow_infinity=True), st.integers(-5, 60)
 )
@@ -42,18 +33,8 @@ def predictor() -> samrot.RobustPredictor:
     return samrot.RobustPredictor(samrot.load_segmenter("sam_mini"), prompts_per_batch=2)
 
 
-def outcome(call: Any) -> Any:
-    """What a call returns, or None if it refuses in one line."""
-    try:
-        return call()
-    except samrot.InputError as error:
-        assert "\n" not in str(error)
-        assert str(error)
-        return None
-
-
 @given(image=JUNK, image_format=st.one_of(st.sampled_from(["RGB", "BGR"]), st.text(max_size=3)))
-@SLOW
+@examples(40)
 def test_images(image: Any, image_format: str) -> None:
     predictor = samrot.RobustPredictor(ThresholdSegmenter())
     predictor.set_image(random_photo(0, 4, 5))
@@ -75,7 +56,7 @@ def test_images(image: Any, image_format: str) -> None:
     box=st.one_of(JUNK, hnp.arrays(float, 4, elements=NUMBERS)),
     mask_input=st.one_of(JUNK, st.just(np.zeros((1, 256, 256), np.float32))),
 )
-@SLOW
+@examples(40)
 def test_prompts(
     coords: Any, labels: Any, box: Any, mask_input: Any, predictor: samrot.RobustPredictor
 ) -> None:
@@ -101,7 +82,7 @@ def test_prompts(
     height=st.integers(31, 40),
     width=st.integers(31, 40),
 )
-@SLOW
+@examples(40)
 def test_boxes_on_the_grid_commute_to_the_bit(
     boxes: np.ndarray, k: int, height: int, width: int
 ) -> None:
@@ -126,7 +107,7 @@ BOXES = hnp.arrays(float, st.tuples(st.integers(0, 3), st.just(4)), elements=NUM
     images=st.lists(st.one_of(PHOTOS, PHOTOS, JUNK), max_size=2),
     boxes=st.lists(st.one_of(BOXES, BOXES, JUNK), max_size=2),
 )
-@SLOW
+@examples(40)
 def test_batches(images: Any, boxes: Any, predictor: samrot.RobustPredictor) -> None:
     found = outcome(lambda: predictor.predict_batch(images, boxes))
     if found is not None:
@@ -141,7 +122,7 @@ def test_batches(images: Any, boxes: Any, predictor: samrot.RobustPredictor) -> 
     labels=st.one_of(JUNK, hnp.arrays(int, (2, 1), elements=st.integers(-2, 3))),
     boxes=st.one_of(JUNK, BOXES.map(torch.as_tensor)),
 )
-@SLOW
+@examples(40)
 def test_torch_prompts(
     coords: Any, labels: Any, boxes: Any, predictor: samrot.RobustPredictor
 ) -> None:
@@ -153,20 +134,12 @@ def test_torch_prompts(
         assert torch.isfinite(scores).all()
 
 
-@given(text=st.text(max_size=40), suffix=st.sampled_from([".csv", ".json"]))
-@SLOW
-def test_prompt_files(text: str, suffix: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.mktemp("prompts") / f"p{suffix}"
-    path.write_text(text, encoding="utf-8", errors="replace")
-    outcome(lambda: read_prompts(path))
-
-
 @given(
     shape=st.sampled_from([(1, 3, 512, 384), (1, 3, 9, 9), (3, 512, 512), (1, 3, 512)]),
     value=st.sampled_from([0.0, 255.0, -3.0, 1e9, np.nan, np.inf]),
     size=st.one_of(st.just((40, 30)), st.tuples(st.integers(0, 3), st.integers(0, 3))),
 )
-@SLOW
+@examples(40)
 def test_torch_images(
     shape: tuple[int, ...], value: float, size: tuple[int, int], predictor: samrot.RobustPredictor
 ) -> None:
