@@ -371,7 +371,7 @@ def _task(arguments: list[str], tasks: Collection[str]) -> str:
     given, _ = parser.parse_known_args(arguments)
     named = [next(iter(tasks))]
     for config in given.config:
-        with suppress(YAMLError, ValueError):  # which are reported where it is parsed
+        with suppress(YAMLError, UnicodeDecodeError):  # which are reported where it is parsed
             content = load_yaml(find_config(config).read_text())
             named += [content["task"]] if isinstance(content, dict) and "task" in content else []
     task = named[-1] if given.task is None else given.task

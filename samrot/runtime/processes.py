@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 _SHARED = "SAMROT_SHARED_FOLDER"  # environment variable: where the processes of a run meet
+_FAILED = "failed"  # file in it, made by the first to fail
 _WATCH_SECONDS = 0.1
 _is_first = False
 
@@ -75,7 +76,7 @@ def is_first_to_fail() -> bool:
     global _is_first
     if (failed := _failed_file()) is None or _is_first:
         return True
-    _is_first = True  # before the file is there, which this process watches for too
+    _is_first = True  # before the file is there, which is watched
     try:
         failed.touch(exist_ok=False)
     except OSError:
@@ -89,15 +90,13 @@ def is_first_to_fail() -> bool:
 def another_failed() -> bool:
     """Whether another process of this run has failed, and said why, or the first has ended."""
     failed = _failed_file()
-    if failed is None or _is_first:
-        return False
-    return failed.exists() or not failed.parent.exists()  # which goes with the first process
+    return failed is not None and not _is_first and (failed.exists() or not failed.parent.exists())
 
 
 def _failed_file() -> Path | None:
     """What the first process to fail makes; None where there is but one process."""
     folder = os.environ.get(_SHARED)
-    return None if folder is None else Path(folder) / "failed"
+    return None if folder is None else Path(folder) / _FAILED
 
 
 def _share_failures() -> None:
@@ -105,11 +104,13 @@ def _share_failures() -> None:
     folder = tempfile.mkdtemp(prefix="samrot_")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ[_SHARED] = folder
+    failed = Path(folder) / _FAILED
 
     def watch() -> None:
-        while not another_failed():
+        while not failed.exists():
             time.sleep(_WATCH_SECONDS)
-        shutil.rmtree(folder, ignore_errors=True)
-        os._exit(2)  # what the others wait for would never come
+        if not _is_first:
+            shutil.rmtree(folder, ignore_errors=True)
+            os._exit(2)  # what this process waits for would never come
 
     threading.Thread(target=watch, name="watch the others", daemon=True).start()
