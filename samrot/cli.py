@@ -336,7 +336,11 @@ def _parse(name: str, arguments: list[str]) -> Any:
     parser = _parser(name, settings_class)
     try:
         parsed = parser.parse_args(as_parsed(arguments, options))
-        values = {} if settings_class is None else vars(parser.instantiate(parsed))
+        if settings_class is None:
+            return parsed
+        values = vars(parser.instantiate(parsed))
+        values.pop("config")
+        return settings_class(**values)
     except InputError:
         raise
     except ArgumentError as error:
@@ -347,10 +351,6 @@ def _parse(name: str, arguments: list[str]) -> Any:
         raise InputError(
             f"the settings are not of the shape expected ({error}); samrot help {name} lists them"
         ) from error
-    if settings_class is None:
-        return parsed
-    values.pop("config")
-    return settings_class(**values)
 
 
 def _settings_class(name: str, arguments: list[str]) -> Any:

@@ -250,8 +250,10 @@ def find_photos(sources: Sequence[str], out: Path) -> dict[str, Path]:
 
     Raises:
         MissingFileError: if a file, folder or pattern matches nothing.
-        InputError: if two photos would get the same name.
+        InputError: if there is no source, one is no text, or two photos would get the same name.
     """
+    if not sources or not all(isinstance(source, str) for source in sources):
+        raise InputError(f"images is {sources}; expected files, folders and patterns")
     photos: dict[str, Path] = {}
     for source in sources:
         if Path(source).is_dir():

@@ -291,6 +291,17 @@ def test_bad_prompt_files(name: str, text: str, message: str, tmp_path: Path) ->
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("images", ["[]", "[{a: b}]", "[3]", "[null]", "[x]\neverything: null"])
+def test_images_in_a_config_are_names(
+    images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.yaml").write_text(f"everything: true\nout: o\nimages: {images}\n")
+    assert main(["segment", "--config", str(tmp_path / "c.yaml")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("samrot: error: ")
+    assert error.count("\n") == 1
+
+
 def test_names_in_prompts_must_be_among_the_images(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
