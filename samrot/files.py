@@ -61,6 +61,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(text)
+
+
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
     """Put the file's name into an OSError that has none, as of a disk that is full."""

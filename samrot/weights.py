@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from samrot.errors import InputError, MissingFileError
 from samrot.files import load_torch, save_tensors, save_torch
 
+Module = TypeVar("Module", bound=nn.Module)
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 _DAMAGED = "it is damaged, or no checkpoint of a trained model: restore or train it again"
@@ -191,6 +192,24 @@ def load_into(module: nn.Module, state: dict[str, Tensor], path: str | Path) -> 
     """
     check_fit(module, state, path)
     module.load_state_dict(state)
+
+
+def build_filled(build: Callable[[], Module], state: dict[str, Tensor], path: str | Path) -> Module:
+    """A module with the weights of a checkpoint; no memory is taken for one they do not fill.
+
+    Args:
+        build: makes it, with random weights.
+        state: weights of the checkpoint.
+        path: path of the checkpoint, for messages.
+
+    Raises:
+        InputError: as ``check_fit``.
+    """
+    with torch.device("meta"):
+        check_fit(build(), state, path)
+    module = build()
+    load_into(module, state, path)
+    return module
 
 
 def check_fit(module: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from samrot.canonicalizers.thumbnail import Thumbnail
 from samrot.canonicalizers.tilt import TiltCanonicalizer, TiltNetwork, TiltRule
 from samrot.errors import InputError, check_choice, check_range
 from samrot.geometry.groups import C4, find_group
-from samrot.layers.efficientnet_lite import fold_published_weights
 from samrot.runtime.devices import find_device
 from samrot.structures.fingerprints import pack, union, unpack
 
@@ -104,9 +104,9 @@ def build_canonicalizer(
         "frame": frame,
         "mirror_average": mirror_average,
         "aspect_log_odds": aspect_log_odds,
-        "options": options,
     }
-    return _assemble(CANONICALIZERS[architecture], architecture, settings)
+    network = _build_network(CANONICALIZERS[architecture], architecture, group, options)
+    return _assemble(network, settings)
 
 
 def load_imagenet_weights(canonicalizer: Canonicalizer) -> None:
@@ -123,12 +123,10 @@ def load_imagenet_weights(canonicalizer: Canonicalizer) -> None:
             f"init is imagenet, but there are no ImageNet weights for {type(network).__name__}; "
             "choose an architecture orbit_lite0, 1 or 2, or the path of a checkpoint"
         )
-    variant = network.variant
-    folded = fold_published_weights(
-        weights.imagenet_lite(variant), variant, canonicalizer.pixel_mean, canonicalizer.pixel_std
+    features = network.features
+    features.load_published(
+        weights.imagenet_lite(features.variant), canonicalizer.pixel_mean, canonicalizer.pixel_std
     )
-    own = network.features.state_dict()
-    network.features.load_state_dict({name: folded[name] for name in own})
 
 
 def load_base_weights(canonicalizer: Canonicalizer, base: str) -> None:
@@ -161,41 +159,34 @@ def save_canonicalizer(
         architecture, options: as in ``build_canonicalizer``.
         base: name of a bundled canonicalizer, whose weights are left out, and read from it again.
     """
-    trained_on: dict[str, Any] = {}
-    if canonicalizer.trained_on is not None:
-        trained_on["trained_on"] = pack(canonicalizer.trained_on.tolist())
+    state: dict[str, Tensor]
+    header: dict[str, Any]
     if isinstance(canonicalizer, TiltCanonicalizer):
+        state = canonicalizer.tilt_network.state_dict()
+        header = {"size": canonicalizer.tilt_thumbnail.size, **vars(canonicalizer.rule)}
+    else:
+        state = _own_state(canonicalizer.network, base)
         header = {
-            "architecture": architecture,
-            "base": base,
-            "size": canonicalizer.tilt_thumbnail.size,
-            "options": options,
-            **vars(canonicalizer.rule),
-            **trained_on,
+            "group": canonicalizer.group.name,
+            "size": canonicalizer.thumbnail.size,
+            "frame": canonicalizer.thumbnail.frame,
+            "mirror_average": canonicalizer.mirror_average,
+            "aspect_log_odds": canonicalizer.aspect_log_odds,
         }
-        weights.save(
-            path, canonicalizer.tilt_network.state_dict(), format_name=_FORMAT, header=header
-        )
-        return
-    network = canonicalizer.network
+    header = {"architecture": architecture, **header, "options": options}
+    if base is not None:
+        header["base"] = base
+    if canonicalizer.trained_on is not None:
+        header["trained_on"] = pack(canonicalizer.trained_on.tolist())
+    weights.save(path, state, format_name=_FORMAT, header=header)
+
+
+def _own_state(network: nn.Module, base: str | None) -> dict[str, Tensor]:
+    """The weights of a network, without those of its base."""
     if isinstance(network, EscnnWRN):
         network = network.export()
-    state = network.state_dict()
-    if base is not None:
-        shared = load_canonicalizer(base).network.state_dict()
-        state = {name: tensor for name, tensor in state.items() if name not in shared}
-    header = {
-        "architecture": architecture,
-        "group": canonicalizer.group.name,
-        "size": canonicalizer.thumbnail.size,
-        "frame": canonicalizer.thumbnail.frame,
-        "mirror_average": canonicalizer.mirror_average,
-        "aspect_log_odds": canonicalizer.aspect_log_odds,
-        "options": options,
-        **({} if base is None else {"base": base}),
-        **trained_on,
-    }
-    weights.save(path, state, format_name=_FORMAT, header=header)
+    shared = {} if base is None else load_canonicalizer(base).network.state_dict()
+    return {name: tensor for name, tensor in network.state_dict().items() if name not in shared}
 
 
 def as_canonicalizer(
@@ -251,11 +242,8 @@ def _rebuild(path: Path, state: dict[str, Tensor], header: dict[str, Any]) -> Ca
     architecture = header["architecture"]
     check_choice(f"{path}: canonicalizer architecture", architecture, CANONICALIZERS)
     builder = PlainWRN if architecture == "escnn_wrn" else CANONICALIZERS[architecture]
-    with torch.device("meta"):  # no memory is taken for a network that the weights do not fill
-        weights.check_fit(_assemble(builder, architecture, header).network, state, path)
-    canonicalizer = _assemble(builder, architecture, header)
-    weights.load_into(canonicalizer.network, state, path)
-    return canonicalizer
+    build = partial(_build_network, builder, architecture, header["group"], header["options"])
+    return _assemble(weights.build_filled(build, state, path), header)
 
 
 def build_tilt_canonicalizer(
@@ -274,12 +262,11 @@ def build_tilt_canonicalizer(
         InputError: if a name or an option is unknown.
     """
     check_choice("canonicalizer architecture", architecture, TILT_NETWORKS)
+    return _after_base(base, _fitting(TILT_NETWORKS[architecture], options), size, rule)
+
+
+def _after_base(base: str, network: nn.Module, size: int, rule: TiltRule) -> TiltCanonicalizer:
     check_choice("canonicalizer base", base, BUNDLED)
-    _check_options(options)
-    try:
-        network = TILT_NETWORKS[architecture](**options)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"canonicalizer options {options} do not fit: {error}") from error
     exact_part = load_canonicalizer(base)
     tilted = TiltCanonicalizer(exact_part, network, Thumbnail(size, "square"), rule)
     tilted.network.requires_grad_(False)
@@ -295,7 +282,7 @@ def load_features_of_base(tilted: TiltCanonicalizer) -> None:
     """
     own, shared = tilted.tilt_network, tilted.network
     assert isinstance(own, TiltNetwork)
-    if not isinstance(shared, OrbitLite) or shared.variant != own.variant:
+    if not isinstance(shared, OrbitLite) or shared.features.variant != own.features.variant:
         raise InputError(
             "init is base, but the features of the base are of another network; choose the "
             "architecture tilt_lite0 or tilt_lite1 that is like the base, or init imagenet"
@@ -308,45 +295,45 @@ def _rebuild_tilted(
     path: Path, state: dict[str, Tensor], header: dict[str, Any]
 ) -> TiltCanonicalizer:
     weights.check_header(header, _TILT_HEADER, path)
-    tilted = build_tilt_canonicalizer(
-        header["architecture"],
-        header["base"],
-        size=header["size"],
-        rule=TiltRule(header["dead_band_deg"], header["unknown_spread_deg"]),
-        **header["options"],
-    )
-    weights.load_into(tilted.tilt_network, state, path)
-    return tilted
+    rule = TiltRule(header["dead_band_deg"], header["unknown_spread_deg"])
+    build = partial(_fitting, TILT_NETWORKS[header["architecture"]], header["options"])
+    network = weights.build_filled(build, state, path)
+    return _after_base(header["base"], network, header["size"], rule)
 
 
-def _check_options(options: dict[str, Any]) -> None:
-    for name, value in options.items():
-        check_choice("canonicalizer options entry", name, _OPTIONS)
-        for number in value if isinstance(value, list | tuple) else [value]:
-            check_range(f"canonicalizer options.{name}", number, *_OPTIONS[name])
-
-
-def _assemble(
-    builder: Callable[..., nn.Module], architecture: str, settings: dict[str, Any]
-) -> Canonicalizer:
-    group, options = find_group(settings["group"]), dict(settings["options"])
-    _check_options(options)
-    check_range("canonicalizer aspect_log_odds", settings["aspect_log_odds"], -1e3, 1e3)
+def _build_network(
+    builder: Callable[..., nn.Module], architecture: str, group_name: str, options: dict[str, Any]
+) -> nn.Module:
+    """A network of ``CANONICALIZERS`` for a group, with random weights."""
+    group = find_group(group_name)
     if architecture in OVER_ANY_GROUP:
-        options["group"] = group
-    elif group is not C4:
+        return _fitting(builder, options, group=group)
+    if group is not C4:
         raise InputError(
             f"canonicalizer group is {group.name} for {architecture!r}, which is made for C4; "
             f"choose one of: {', '.join(OVER_ANY_GROUP)}"
         )
+    return _fitting(builder, options)
+
+
+def _fitting(builder: Callable[..., nn.Module], options: dict[str, Any], **fixed: Any) -> nn.Module:
+    """A network whose options are known, in range, and go together."""
+    for name, value in options.items():
+        check_choice("canonicalizer options entry", name, _OPTIONS)
+        for number in value if isinstance(value, list | tuple) else [value]:
+            check_range(f"canonicalizer options.{name}", number, *_OPTIONS[name])
     try:
-        network = builder(**options)
+        return builder(**options, **fixed)
     except (TypeError, ValueError, ArithmeticError, LookupError) as error:
         raise InputError(f"canonicalizer options {options} do not fit: {error}") from error
+
+
+def _assemble(network: nn.Module, settings: dict[str, Any]) -> Canonicalizer:
+    check_range("canonicalizer aspect_log_odds", settings["aspect_log_odds"], -1e3, 1e3)
     return Canonicalizer(
         network,
         Thumbnail(settings["size"], settings["frame"]),
-        group=group,
+        group=find_group(settings["group"]),
         mirror_average=settings["mirror_average"],
         aspect_log_odds=settings["aspect_log_odds"],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +106,6 @@ def load_cloud_canonicalizer(
     else:
         state, header = weights.load(name, format_name=_FORMAT)
         weights.check_header(header, _HEADER, name)
-        chosen = header["architecture"], header["options"]
-        with torch.device("meta"):  # no memory is taken for a network that they do not fill
-            weights.check_fit(CloudCanonicalizer(*chosen), state, name)
-        canonicalizer = CloudCanonicalizer(*chosen)
-        weights.load_into(canonicalizer, state, name)
+        build = partial(CloudCanonicalizer, header["architecture"], header["options"])
+        canonicalizer = weights.build_filled(build, state, name)
     return canonicalizer.eval().requires_grad_(False).to(device)

@@ -102,6 +102,8 @@ class OrbitLite(_Orbit):
         group: C4 or D4.
     """
 
+    features: EfficientNetLite
+
     def __init__(
         self,
         variant: int,
@@ -113,4 +115,3 @@ class OrbitLite(_Orbit):
         features = EfficientNetLite(variant, stages)
         features.freeze(frozen_stages)
         super().__init__(features, features.channels, dropout, group)
-        self.variant = variant

@@ -48,7 +48,6 @@ class TiltNetwork(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.variant = variant
         self.features = EfficientNetLite(variant, stages)
         self.features.freeze(frozen_stages)
         self.head = nn.Sequential(

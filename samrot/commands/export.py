@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from samrot.canonicalizers import CanonicalizerChoice, load_canonicalizer
 from samrot.canonicalizers.tilt import TiltCanonicalizer
 from samrot.errors import InputError
-from samrot.files import replacing
+from samrot.files import write_text
 from samrot.robust.onnx_models import DecoderModel, EncoderModel, PoseModel
 from samrot.segmenters import SamSegmenter, SegmenterWeights, load_segmenter
 
@@ -124,8 +124,7 @@ def export(settings: ExportSettings) -> dict[str, Any]:
         "torch": torch.__version__,
         "networks": written,
     }
-    with replacing(out / "export.json") as partial:
-        partial.write_text(json.dumps(content, indent=2))
+    write_text(out / "export.json", json.dumps(content, indent=2))
     return content
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,11 @@ from samrot.commands.segment_results import (
     write_dataset,
     write_result,
 )
-from samrot.data.images import exif_orientation, list_images, read_image
-from samrot.data.photos import without_results
+from samrot.data.images import exif_orientation, read_image
+from samrot.data.photos import name_photos
 from samrot.data.prompt_files import prompts_from_numbers, read_prompts
 from samrot.drawing.overlays import DrawnObject
-from samrot.errors import InputError, MissingFileError, check_choice, check_range
+from samrot.errors import InputError, check_choice, check_range
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose, exif_element
 from samrot.geometry.rle import encode_mask
@@ -148,7 +147,7 @@ def segment(settings: SegmentSettings) -> SegmentReport:
         InputError: if the settings are off, before any photo is looked at.
     """
     out = Path(settings.out)
-    photos = find_photos(settings.images, out)
+    photos = name_photos(settings.images, out)
     prompts = _prompts_by_photo(settings, photos)
     segmenter = settings.segmenter.load(settings.device)
     canonicalizer = load_canonicalizer(settings.canonicalizer.name, device=settings.device)
@@ -239,46 +238,6 @@ def _some(names: Sequence[str], count: int = 5) -> str:
     """The first of some names, and how many more there are."""
     rest = [f"and {len(names) - count} more"] if len(names) > count else []
     return ", ".join([*names[:count], *rest])
-
-
-def find_photos(sources: Sequence[str], out: Path) -> dict[str, Path]:
-    """Image files by the names of their results: relative to the folder that was named.
-
-    Args:
-        sources: files, folders and patterns.
-        out: folder of the results.
-
-    Raises:
-        MissingFileError: if a file, folder or pattern matches nothing.
-        InputError: if there is no source, one is no text, or two photos would get the same name.
-    """
-    if not sources or not all(isinstance(source, str) for source in sources):
-        raise InputError(f"images is {sources}; expected files, folders and patterns")
-    photos: dict[str, Path] = {}
-    for source in sources:
-        if Path(source).is_dir():
-            folder, results = Path(source).resolve(), out.resolve()
-            if folder == results:
-                raise InputError(
-                    f"out is {out}, the folder of the photos; choose another, or one in it"
-                )
-            paths = without_results(list_images(source), results)
-            named = [(str(path.relative_to(source)), path) for path in paths]
-        else:
-            matches = [source]
-            if not Path(source).is_file():
-                matches = glob(source, recursive=True)  # noqa: PTH207 - patterns may be absolute
-            files = [Path(match) for match in sorted(matches) if Path(match).is_file()]
-            named = [(path.name, path) for path in files]
-        if not named:
-            raise MissingFileError(f"images {source} does not exist; expected a file or folder")
-        for name, path in named:
-            if photos.setdefault(name, path).resolve() != path.resolve():
-                raise InputError(
-                    f"images {photos[name]} and {path} would both be written to {name}; name the "
-                    "folder above them instead"
-                )
-    return photos
 
 
 def _prompts_by_photo(

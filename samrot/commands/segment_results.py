@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 
 from samrot.data.prompt_files import describe_prompt
 from samrot.drawing.overlays import DrawnObject, draw_overlay
-from samrot.files import replacing
+from samrot.files import write_text
 from samrot.geometry.plane import PlaneTransform
 
 INDEX_FILE = "index.json"
@@ -120,5 +120,4 @@ def write_dataset(out: Path, folders: dict[str, str], failed: dict[str, str]) ->
 
 
 def _write_json(path: Path, content: Any) -> None:
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(content, allow_nan=False))
+    write_text(path, json.dumps(content, allow_nan=False))

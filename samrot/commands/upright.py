@@ -19,13 +19,13 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from samrot.canonicalizers import Canonicalizer, CanonicalizerChoice
-from samrot.commands.segment import find_photos
 from samrot.data.images import exif_orientation, read_image
 from samrot.data.orientation_tag import with_orientation
+from samrot.data.photos import name_photos
 from samrot.drawing.overlays import panel, side_by_side
 from samrot.drawing.pose_sheets import contact_sheet
 from samrot.errors import InputError, MissingFileError, check_choice, check_range
-from samrot.files import replacing
+from samrot.files import replacing, write_text
 from samrot.geometry.groups import D4
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose, element_exif, exif_element
@@ -126,7 +126,7 @@ def upright(settings: UprightSettings) -> list[UprightPhoto]:
     """
     assert settings.out is not None
     out = Path(settings.out)
-    photos = find_photos(settings.images, out)
+    photos = name_photos(settings.images, out)
     if settings.in_place and (out / UNDO).is_file():
         raise InputError(
             f"out {out} holds the undo file of an earlier run in place; choose another folder"
@@ -229,9 +229,8 @@ def _by_jpegtran(path: Path, content: bytes, element: int) -> bytes:
 
 def _note_undo(out: Path, name: str, path: Path, content: bytes, changed: bytes) -> None:
     """Keep what takes a change back, before it is made: the bytes that differ, or the original."""
-    same = min(len(content), len(changed))
-    start = next((i for i in range(same) if content[i] != changed[i]), same)
-    end = next((i for i in range(same - start) if content[-1 - i] != changed[-1 - i]), same - start)
+    start = _first_difference(content, changed)
+    end = _first_difference(content[start:][::-1], changed[start:][::-1])
     entry: dict[str, Any] = {
         "image": str(path.resolve()),
         "sha256_before": hashlib.sha256(content).hexdigest(),
@@ -252,6 +251,13 @@ def _note_undo(out: Path, name: str, path: Path, content: bytes, changed: bytes)
         file.write(json.dumps(entry) + "\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def _first_difference(one: bytes, other: bytes) -> int:
+    """The place of the first byte that differs, or the length of the shorter one."""
+    length = min(len(one), len(other))
+    differs = np.frombuffer(one, np.uint8, length) != np.frombuffer(other, np.uint8, length)
+    return int(differs.argmax()) if differs.any() else length
 
 
 def undo(path: str | Path) -> tuple[int, dict[str, str]]:
@@ -312,14 +318,12 @@ def _panel(path: Path, row: UprightPhoto) -> Any:
 
 
 def _write_tables(rows: list[UprightPhoto], out: Path) -> None:
-    with replacing(out / "upright.json") as partial:
-        partial.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    write_text(out / "upright.json", json.dumps([asdict(row) for row in rows], indent=1))
     text = io.StringIO()
     writer = csv.DictWriter(text, list(asdict(UprightPhoto(""))), lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
-    with replacing(out / "upright.csv") as partial:
-        partial.write_text(text.getvalue())
+    write_text(out / "upright.csv", text.getvalue())
 
 
 def upright_table(rows: list[UprightPhoto], settings: UprightSettings) -> str:

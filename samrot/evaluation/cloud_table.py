@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from samrot.evaluation.table import cell
+from samrot.evaluation.table import markdown
 
 QUANTITIES = ("accuracy", "standard_error", "agreement", "error_deg", "up_error_deg")
 
@@ -13,19 +13,21 @@ def cloud_table(summary: dict[str, Any]) -> str:
     """The content of ``summary.json`` as a markdown table."""
     dataset, methods = summary["dataset"], summary["methods"]
     scenarios = list(dict.fromkeys(key for result in methods.values() for key in result["angles"]))
-    lines = [
-        f"{summary['network']} on {dataset['clouds']} clouds of {dataset['classes']} classes, "
-        f"{summary['rotations']} rotations each; canonicalizer: {summary['canonicalizer']}",
-        "",
-        f"| method | quantity | {' | '.join(scenarios)} | retention |",
-        "|---" * (3 + len(scenarios)) + "|",
-    ]
+    rows: list[list[Any]] = []
     for method, result in methods.items():
         for quantity in QUANTITIES:
             values = [result["angles"][key].get(quantity) for key in scenarios]
             if any(value is not None for value in values):
                 retention = result["retention"] if quantity == "accuracy" else None
-                cells = [cell(value) for value in (*values, retention)]
-                lines.append(f"| {method} | {quantity} | " + " | ".join(cells) + " |")
+                rows.append([method, quantity, *values, retention])
     seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in summary["seconds"].items())
-    return "\n".join([*lines, "", f"seconds: {seconds}", ""])
+    lines = [
+        f"{summary['network']} on {dataset['clouds']} clouds of {dataset['classes']} classes, "
+        f"{summary['rotations']} rotations each; canonicalizer: {summary['canonicalizer']}",
+        "",
+        *markdown(["method", "quantity", *scenarios, "retention"], rows),
+        "",
+        f"seconds: {seconds}",
+        "",
+    ]
+    return "\n".join(lines)

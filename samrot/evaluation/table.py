@@ -22,16 +22,16 @@ def summary_table(summary: dict[str, Any]) -> str:
         f"{summary['segmenter']} on {photos} photos, {dataset['instances']} instances; "
         f"prompts: {summary['prompts']}; canonicalizer: {summary['canonicalizer']}",
         "",
-        *_markdown(*_main_table(summary)),
+        *markdown(*_main_table(summary)),
         "",
         *_interval_lines(summary),
     ]
     for method, result in methods.items():
-        notes = [f"identical masks {cell(result['equivariance']['identical_masks'])}"]
+        notes = [f"identical masks {_cell(result['equivariance']['identical_masks'])}"]
         if "pose_accuracy" in result:
             error = result.get("pose_standard_error")
             spread = "" if error is None else f" +- {error:.4f}"
-            notes.append(f"pose accuracy {cell(result['pose_accuracy'])}{spread}")
+            notes.append(f"pose accuracy {_cell(result['pose_accuracy'])}{spread}")
         lines.append(f"{method}: " + ", ".join(notes))
     if known := summary.get("trained_on"):
         counts = [
@@ -65,7 +65,7 @@ def _interval_lines(summary: dict[str, Any]) -> list[str]:
     return [
         f"{share} intervals, {found['resamples']} paired resamples of the photos:",
         "",
-        *_markdown(header, rows),
+        *markdown(header, rows),
         "",
     ]
 
@@ -88,7 +88,7 @@ def detail_tables(summary: dict[str, Any]) -> str:
         ]
         if any(row[1] is not None for row in rows):
             lines += ["", f"{name} AP, mean over the views:", ""]
-            lines += _markdown(["method", *METRICS], rows)
+            lines += markdown(["method", *METRICS], rows)
         categories = next(iter(scores.values()))[0].get("AP_by_category", {})
         by_category = [
             [
@@ -102,7 +102,7 @@ def detail_tables(summary: dict[str, Any]) -> str:
         ]
         if by_category:
             lines += ["", f"{name} AP by category, mean over the views:", ""]
-            lines += _markdown(["category", *scores], by_category)
+            lines += markdown(["category", *scores], by_category)
     return "\n".join([*lines, ""])
 
 
@@ -131,7 +131,7 @@ def summary_latex(summary: dict[str, Any]) -> str:
         "\\hline",
         " & ".join(header) + " \\\\",
         "\\hline",
-        *(" & ".join(map(cell, row)) + " \\\\" for row in rows),
+        *(" & ".join(map(_cell, row)) + " \\\\" for row in rows),
         "\\hline",
         "\\end{tabular}",
     ]
@@ -168,15 +168,16 @@ def _scores(view: dict[str, Any], kind: str) -> dict[str, Any]:
     return scores
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+def markdown(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """The lines of a table; cells are numbers, texts, or None where there is nothing."""
     return [
         f"| {' | '.join(header)} |",
         "|---" * len(header) + "|",
-        *(f"| {' | '.join(map(cell, row))} |" for row in rows),
+        *(f"| {' | '.join(map(_cell, row))} |" for row in rows),
     ]
 
 
-def cell(value: float | str | None) -> str:
+def _cell(value: float | str | None) -> str:
     """A number with four digits; text as it is; - where there is none."""
     if isinstance(value, str):
         return value

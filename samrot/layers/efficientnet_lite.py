@@ -70,6 +70,7 @@ class EfficientNetLite(nn.Module):
         if not 1 <= stages <= len(STAGES):
             raise InputError(f"stages is {stages}; expected 1 to {len(STAGES)}")
         super().__init__()
+        self.variant = variant
         width, depth = SCALING[variant]
         self.stem = nn.Sequential(nn.Conv2d(3, STEM, 3, 2, 1), nn.ReLU6())
         self.stages = nn.ModuleList()
@@ -91,6 +92,13 @@ class EfficientNetLite(nn.Module):
         for stage in self.stages:
             features = stage(features)
         return features
+
+    def load_published(
+        self, published: dict[str, Tensor], pixel_mean: Tensor, pixel_std: Tensor
+    ) -> None:
+        """Take the published ImageNet weights; arguments as of ``fold_published_weights``."""
+        folded = fold_published_weights(published, self.variant, pixel_mean, pixel_std)
+        self.load_state_dict({name: folded[name] for name in self.state_dict()})
 
     def freeze(self, stages: int) -> None:
         """Keep the weights of the first stages, and of the stem with them; 0 keeps none.

@@ -196,8 +196,5 @@ def load_point_network(path: str | Path, *, name: str, device: str = "cpu") -> P
             f"network.name to {header['network']}"
         )
     build = partial(PointNetwork, name, header["classes"], header["options"], parts=header["parts"])
-    with torch.device("meta"):  # no memory is taken for a network that they do not fill
-        weights.check_fit(build(), state, path)
-    network = build()
-    weights.load_into(network, state, path)
+    network = weights.build_filled(build, state, path)
     return network.eval().requires_grad_(False).to(device)

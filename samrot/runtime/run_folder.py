@@ -20,7 +20,7 @@ import torch
 import yaml
 
 from samrot.errors import InputError
-from samrot.files import load_torch, load_yaml, replacing, save_torch
+from samrot.files import load_torch, load_yaml, save_torch, write_text
 from samrot.runtime.locks import LOCK_FILE, alone_in
 
 _CONFIG = "config.yaml"
@@ -136,8 +136,7 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file atomically."""
-        with replacing(self.path / name) as partial:
-            partial.write_text(text)
+        write_text(self.path / name, text)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file atomically; NaN is refused."""

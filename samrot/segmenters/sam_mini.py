@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from samrot import weights
-from samrot.layers.efficientnet_lite import EfficientNetLite, fold_published_weights
+from samrot.layers.efficientnet_lite import EfficientNetLite
 from samrot.segmenters.dense_prompts import DensePromptEncoder
+from samrot.segmenters.token_reader import TokenReader
 
 IMAGE_SIZE = 512
 STRIDE = 16
@@ -159,7 +160,7 @@ class ConvTwoWay(nn.Module):
     def __init__(self, rounds: int = 2) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(ConvBlock(EMBED_DIM) for _ in range(rounds + 1))
-        self.readers = nn.ModuleList(TokenReader() for _ in range(rounds + 1))
+        self.readers = nn.ModuleList(TokenReader(EMBED_DIM) for _ in range(rounds + 1))
         self.films = nn.ModuleList(nn.Linear(EMBED_DIM, 2 * EMBED_DIM) for _ in range(rounds))
         for parameter in self.films.parameters():  # at first the image stays as it is
             nn.init.zeros_(parameter)
@@ -175,25 +176,6 @@ class ConvTwoWay(nn.Module):
             image = image * (1 + scale) + shift
         image = self.blocks[-1](image)
         return self.readers[-1](image, image_pe, tokens, prompts), image
-
-
-class TokenReader(nn.Module):
-    """Tokens attend to the pixels and to each other, then pass through an MLP."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cross = nn.MultiheadAttention(EMBED_DIM, 4, batch_first=True)
-        self.mix = nn.TransformerEncoderLayer(
-            EMBED_DIM, 4, 2 * EMBED_DIM, dropout=0.0, batch_first=True
-        )
-        self.norm = nn.LayerNorm(EMBED_DIM)
-
-    def forward(self, image: Tensor, image_pe: Tensor, tokens: Tensor, prompts: Tensor) -> Tensor:
-        """(B, C, h, w), (1, C, h, w), and tokens with their prompts, (B, N, C), to (B, N, C)."""
-        pixels = image.flatten(2).transpose(1, 2).contiguous()
-        keys = pixels + image_pe.flatten(2).transpose(1, 2)
-        read = self.cross(tokens + prompts, keys, pixels, need_weights=False)[0]
-        return self.mix(self.norm(tokens + read))
 
 
 def build_sam_mini(image_size: int = IMAGE_SIZE) -> Sam:
@@ -216,8 +198,6 @@ def load_imagenet_encoder(sam: Sam) -> None:
     Raises:
         MissingFileError: if the package of the weights is not installed.
     """
-    features = sam.image_encoder.features
-    folded = fold_published_weights(
-        weights.imagenet_lite(VARIANT), VARIANT, sam.pixel_mean, sam.pixel_std
+    sam.image_encoder.features.load_published(
+        weights.imagenet_lite(VARIANT), sam.pixel_mean, sam.pixel_std
     )
-    features.load_state_dict({name: folded[name] for name in features.state_dict()})

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from samrot.segmenters.dense_prompts import DensePromptEncoder
+from samrot.segmenters.token_reader import TokenReader
 
 IMAGE_SIZE = 512
 STRIDE = 8
@@ -94,7 +95,7 @@ class ConvTwoWay(nn.Module):
         super().__init__()
         self.rounds = nn.ModuleList(_ConvTwoWayRound(embed_dim) for _ in range(rounds))
         self.last = ResidualBlock(embed_dim)
-        self.reader = _TokenReader(embed_dim)
+        self.reader = TokenReader(embed_dim)
 
     def forward(
         self, image_embedding: Tensor, image_pe: Tensor, point_embedding: Tensor
@@ -116,7 +117,7 @@ class _ConvTwoWayRound(nn.Module):
     def __init__(self, embed_dim: int) -> None:
         super().__init__()
         self.block = ResidualBlock(embed_dim)
-        self.reader = _TokenReader(embed_dim)
+        self.reader = TokenReader(embed_dim)
         self.film = nn.Linear(embed_dim, 2 * embed_dim)
         nn.init.zeros_(self.film.weight)
         nn.init.zeros_(self.film.bias)
@@ -128,26 +129,6 @@ class _ConvTwoWayRound(nn.Module):
         tokens = self.reader(image, image_pe, tokens, token_pe)
         scale, shift = self.film(tokens.mean(dim=1))[..., None, None].chunk(2, dim=1)
         return image * (1 + scale) + shift, tokens
-
-
-class _TokenReader(nn.Module):
-    """Tokens attend to the pixels and to each other, then pass through an MLP."""
-
-    def __init__(self, embed_dim: int) -> None:
-        super().__init__()
-        self.cross = nn.MultiheadAttention(embed_dim, 4)
-        self.mix = nn.TransformerEncoderLayer(
-            embed_dim, 4, 2 * embed_dim, dropout=0.0, batch_first=True
-        )
-        self.norm = nn.LayerNorm(embed_dim)
-
-    def forward(self, image: Tensor, image_pe: Tensor, tokens: Tensor, token_pe: Tensor) -> Tensor:
-        # Sequence first and contiguous: projections of a strided batch are several times slower.
-        pixels = image.flatten(2).permute(2, 0, 1).contiguous()
-        keys = (pixels + image_pe.flatten(2).permute(2, 0, 1)).contiguous()
-        queries = (tokens + token_pe).transpose(0, 1)
-        read = self.cross(queries, keys, pixels, need_weights=False)[0].transpose(0, 1)
-        return self.mix(self.norm(tokens + read))
 
 
 def build_sam_mini_1(image_size: int = IMAGE_SIZE) -> Sam:

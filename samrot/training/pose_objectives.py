@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from samrot.canonicalizers import Canonicalizer
 from samrot.data.images import read_image
@@ -64,10 +64,6 @@ class PoseObjective(TrainingObjective):
         self.val = val
 
     prior: Tensor
-
-    def collate(self, items: list[Any]) -> Any:
-        """Stack the views."""
-        return default_collate(items)
 
     def forward(self, batch: Any, step: int) -> tuple[Tensor, dict[str, float]]:
         """Weighted sum of the losses, and the share of photos whose pose is the identity."""

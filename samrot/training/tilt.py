@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import default_collate
 
 from samrot.canonicalizers.thumbnail import FILL
 from samrot.canonicalizers.tilt import REACH_DEG, TiltCanonicalizer, bin_angles_deg
@@ -110,10 +109,6 @@ class TiltObjective(TrainingObjective):
         self.seed = seed
 
     angles_deg: Tensor
-
-    def collate(self, items: list[Any]) -> Any:
-        """Stack views and tilts."""
-        return default_collate(items)
 
     def forward(self, batch: Any, step: int) -> tuple[Tensor, dict[str, float]]:
         """Cross-entropy, and the mean distance of the most likely bin from the truth, degrees."""
