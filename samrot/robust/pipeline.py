@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -48,14 +49,22 @@ class CanonicalFrame:
         """The photo, (H, W, 3), in the canonical frame, contiguous."""
         return self.transform.image(image)
 
-    def canonical_prompts(self, prompts: Prompts) -> Prompts:
-        """Prompts from the user's frame; where a tilt is undone, mask inputs are canonical."""
+    def canonical_prompts(self, prompts: Prompts, *, in_canonical: bool = False) -> Prompts:
+        """Prompts from the user's frame; where a tilt is undone, mask inputs are canonical.
+
+        Args:
+            prompts: the prompts.
+            in_canonical: boxes and points are in the canonical frame already.
+        """
         turned, rest = self.transform.split()
         boxes, points, masks = prompts.boxes_xyxy, prompts.point_coords, prompts.mask_inputs
-        if boxes is not None:
-            boxes = rest.boxes(self._snap(turned.boxes(boxes)))
-        if points is not None:
-            points = rest.points(self._snap(turned.points(points)))
+        if in_canonical:
+            boxes, points = (None if part is None else self._snap(part) for part in (boxes, points))
+        else:
+            if boxes is not None:
+                boxes = rest.boxes(self._snap(turned.boxes(boxes)))
+            if points is not None:
+                points = rest.points(self._snap(turned.points(points)))
         if masks is not None and self.transform.is_exact:
             size_hw = (masks.shape[-2], masks.shape[-1])
             masks = PlaneTransform.to_canonical(Pose(self.pose.element), size_hw).logits(masks)
@@ -205,7 +214,13 @@ class Pipeline:
         return gather(batches, len(prompts))
 
     def best_masks(
-        self, image: CanonicalImage, prompts: Prompts, *, multimask: bool, refine: int
+        self,
+        image: CanonicalImage,
+        prompts: Prompts,
+        *,
+        multimask: bool,
+        refine: int,
+        in_canonical: bool = False,
     ) -> Iterator[Segmentation]:
         """One mask for each prompt, C = 1: a batch at a time, so that memory does not grow with B.
 
@@ -214,14 +229,15 @@ class Pipeline:
             prompts: B of them, in the user's frame; there is one batch, of no masks, where B is 0.
             multimask: decode three candidates, and keep the one of the highest score.
             refine: times that the low-resolution logits are fed back as mask input.
+            in_canonical: boxes and points are in the canonical frame; the masks are not.
         """
+        decode = partial(self._decode_together, image, in_canonical=in_canonical)
 
         def decode_batch(batch: slice) -> Segmentation:
             some = prompts[batch]
-            best = self._decode_together(image, some, multimask=multimask).best()
+            best = decode(some, multimask=multimask).best()
             for _ in range(refine):
-                refined = replace(some, mask_inputs=best.low_res_logits)
-                best = self._decode_together(image, refined).best()
+                best = decode(replace(some, mask_inputs=best.low_res_logits)).best()
             return best
 
         return in_batches(decode_batch, len(prompts), self.prompts_per_batch)
@@ -233,12 +249,13 @@ class Pipeline:
         *,
         multimask: bool = False,
         return_logits: bool = False,
+        in_canonical: bool = False,
     ) -> Segmentation:
-        """Segment the prompts of one batch; prompts and result are in the user's frame."""
+        """Segment the prompts of one batch; the result is in the user's frame."""
         frame = image.frame
         segmentation = self.segmenter.decode(
             image.encoding,
-            frame.canonical_prompts(prompts),
+            frame.canonical_prompts(prompts, in_canonical=in_canonical),
             multimask_output=multimask,
             return_logits=return_logits or frame.asks_logits,
         )

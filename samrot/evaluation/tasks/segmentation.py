@@ -85,7 +85,7 @@ class MethodView:
         view: how the upright photo was moved.
         image: (H, W, 3) uint8 RGB, the view; shared by the methods.
         frame: how the method takes it to lie.
-        prompts: prompts in the frame of the view.
+        prompts: prompts of the view.
     """
 
     method: str
@@ -245,7 +245,7 @@ class SegmentationTask:
                 image = images[view.key]
                 pose_source = METHODS[method].pose_source(self.canonicalizer, view)
                 with photo.timed("canonicalize" if METHODS[method].estimates else "read"):
-                    frame = find_frame(image, pose_source)
+                    frame = find_frame(image, pose_source, tilt=self.settings.undone)
                 with photo.timed("prompt"):
                     prompts = self.source.prompts(image_id, image, view, frame)
                 photo.views.append(MethodView(method, view, image, frame, prompts))
@@ -302,6 +302,7 @@ class SegmentationTask:
             Prompts(boxes_xyxy=prompts.boxes_xyxy),
             multimask=chosen.multimask,
             refine=chosen.refine,
+            in_canonical=prompts.in_canonical,
         )
         while True:
             with photo.timed("decode"):
@@ -345,8 +346,10 @@ class SegmentationTask:
         predicted_ious = np.array(encoded.predicted_ious)
         scores = _mask_scores(self.settings.score, prompts, predicted_ious)
         ids = prompts.instance_ids
+        pose = asked.frame.pose if METHODS[asked.method].undoes_pose else None
         result: dict[str, Any] = {
-            "pose": asked.frame.pose.element if METHODS[asked.method].undoes_pose else None,
+            "pose": None if pose is None else pose.element,
+            "tilt_deg": None if pose is None else pose.tilt_deg,
             "masks": [rle["counts"] for rle in rles],
             "scores": scores.tolist(),
             "category_ids": prompts.category_ids.tolist(),
@@ -359,6 +362,8 @@ class SegmentationTask:
                 for rle, truth in zip(rles, truths, strict=self.dataset.has_masks)
             ]
         else:
+            if prompts.in_canonical:
+                back = asked.frame.transform.inverse().then(back)
             upright_boxes = back.boxes(prompts.boxes_xyxy)
             upright_boxes[:, 2:] -= upright_boxes[:, :2]
             result["boxes_xywh"] = upright_boxes.tolist()
