@@ -26,7 +26,6 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_compare(scenes_folder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     images, annotations = str(scenes_folder / "images"), str(scenes_folder / "annotations.json")
     code = (
         "from samrot.cli import main; import sys; "

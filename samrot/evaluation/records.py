@@ -43,6 +43,11 @@ class RecordStore:
         self.item_ids = set(item_ids)
         self.id_key = id_key
 
+    @property
+    def is_merged(self) -> bool:
+        """Whether the run is over, and its records can be iterated over."""
+        return (self.folder / _MERGED).is_file()
+
     def done(self) -> set[int]:
         """Ids of what has a record."""
         return set(self._places())

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from samrot.evaluation.records import Record, RecordStore
+from samrot.evaluation.report.page import REPORT_FILE
 from samrot.evaluation.settings import RunSettings
 from samrot.evaluation.tasks import TASKS, Task
-from samrot.runtime.processes import launch
+from samrot.runtime.processes import is_first_process, launch
 from samrot.runtime.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ def evaluate(settings: RunSettings) -> dict[str, Any]:
         run = RunFolder.open(settings.out, settings, may_grow=settings.may_grow)
         if (summary := _summary_of(run, task_class, item_ids, settings)) is not None:
             run.check_inputs(settings.input_files(), finished=True)
+            store = RecordStore(run.path, item_ids, id_key=f"{task_class.item}_id")
+            missing = not (run.path / REPORT_FILE).is_file()
+            if settings.report and missing and store.is_merged and is_first_process():
+                run.write_text(REPORT_FILE, task_class.report(summary, store, dataset, run.path))
             _LOG.info("the run in %s was complete; nothing is run", run.path)
             return summary
     fabric = launch(settings.device, settings.devices, settings.nodes)
@@ -52,13 +57,15 @@ def evaluate(settings: RunSettings) -> dict[str, Any]:
         if fabric.is_global_zero:
             run.check_inputs(settings.input_files())
         if _summary_of(run, task_class, item_ids, settings) is None:
-            _run(fabric, run, task, item_ids)
+            _run(fabric, run, task, item_ids, settings)
         summary = run.read_json(_SUMMARY)
     assert summary is not None
     return summary
 
 
-def _run(fabric: Fabric, run: RunFolder, task: Task, item_ids: list[int]) -> None:
+def _run(
+    fabric: Fabric, run: RunFolder, task: Task, item_ids: list[int], settings: RunSettings
+) -> None:
     """What remains, and then the summary."""
     store = RecordStore(
         run.path, item_ids, id_key=f"{task.item}_id", of_old_version=run.is_of_old_version
@@ -88,6 +95,10 @@ def _run(fabric: Fabric, run: RunFolder, task: Task, item_ids: list[int]) -> Non
         summary["seconds"]["score"] = round(time.perf_counter() - start, 3)
         for name, text in task.texts(summary).items():
             run.write_text(name, text)
+        if settings.report:
+            run.write_text(REPORT_FILE, task.report(summary, store, task.dataset, run.path))
+        else:
+            (run.path / REPORT_FILE).unlink(missing_ok=True)  # of fewer photos
         run.write_json(_SUMMARY, summary)
     fabric.barrier()
 

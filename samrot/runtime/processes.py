@@ -71,6 +71,11 @@ def launch(device: str, devices: int = 1, nodes: int = 1) -> Fabric:
     return fabric
 
 
+def is_first_process() -> bool:
+    """Whether no other process of this run comes before this one, be it launched or not."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+
+
 def is_first_to_fail() -> bool:
     """Whether no other process of this run has failed before this one, which then says why."""
     global _is_first

@@ -59,7 +59,7 @@ class RunFolder:
         Args:
             path: path of the run folder.
             settings: a dataclass; written as ``config.yaml``. Where it runs (``out``, ``devices``,
-                ``nodes``, ``workers``) does not count.
+                ``nodes``, ``workers``) and its ``report`` do not count.
             may_grow: numbers among the settings that may be larger than in the earlier run (None is
                 larger than all), since that adds work at the end.
 
@@ -265,8 +265,9 @@ def _git_revision() -> str | None:
 
 
 def _settings_of_the_work(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings that say what is run, without those that say where."""
-    return {k: v for k, v in config.items() if k not in ("out", "devices", "nodes", "workers")}
+    """The settings that say what is run, without those that say where, or how it is shown."""
+    left_out = ("out", "devices", "nodes", "workers", "report")
+    return {k: v for k, v in config.items() if k not in left_out}
 
 
 def _with_defaults(stored: Any, settings_class: Any) -> Any:

@@ -22,6 +22,7 @@ class Task(Protocol):
 
     settings_class: ClassVar[type]
     item: ClassVar[str]  # what a record is of, as in ``image_id``
+    dataset: Any
 
     def __init__(self, settings: Any, dataset: Any, device: str) -> None: ...
 
@@ -47,6 +48,13 @@ class Task(Protocol):
     @staticmethod
     def texts(summary: dict[str, Any]) -> dict[str, str]:
         """Files of the run folder that say the same: name -> content."""
+        ...
+
+    @staticmethod
+    def report(
+        summary: dict[str, Any], records: Iterable[Record], dataset: Any, folder: Path, /
+    ) -> str:
+        """The run in that folder as one page of HTML."""
         ...
 
     def close(self) -> None:

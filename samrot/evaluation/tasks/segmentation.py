@@ -19,6 +19,7 @@ from samrot.errors import InputError
 from samrot.evaluation.methods import METHODS
 from samrot.evaluation.prompts import PromptKind, PromptSource, ViewPrompts, build_prompt_source
 from samrot.evaluation.records import Record
+from samrot.evaluation.report.segmentation import segmentation_report
 from samrot.evaluation.results import coco_results
 from samrot.evaluation.settings import DETECTOR, EvaluateSettings, sample
 from samrot.evaluation.summary import summarise
@@ -224,6 +225,13 @@ class SegmentationTask:
             "summary.tex": summary_latex(summary),
         }
 
+    @staticmethod
+    def report(
+        summary: dict[str, Any], records: Iterable[Record], dataset: CocoDataset, folder: Path
+    ) -> str:
+        """See ``Task``."""
+        return segmentation_report(summary, records, dataset, folder)
+
     def summarise(
         self, records: Iterable[Record], image_ids: list[int], folder: Path
     ) -> dict[str, Any]:
@@ -350,6 +358,9 @@ class SegmentationTask:
         result: dict[str, Any] = {
             "pose": None if pose is None else pose.element,
             "tilt_deg": None if pose is None else pose.tilt_deg,
+            "pose_confidence": None
+            if pose is None or pose.probabilities is None
+            else pose.confidence,
             "masks": [rle["counts"] for rle in rles],
             "scores": scores.tolist(),
             "category_ids": prompts.category_ids.tolist(),
