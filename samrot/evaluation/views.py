@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from samrot.errors import InputError, check_choice
-from samrot.geometry.groups import C4, D4
+from samrot.geometry.groups import C4, C8, D4
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose, factor_angle
 
 ANGLES = (0, 90, 180, 270)
-GROUPS = {"c4": C4, "d4": D4}
+GROUPS = {"c4": C4, "c8": C8, "d4": D4}
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,8 @@ def find_views(angles: Sequence[int], group: str | None) -> list[OrbitView]:
     """The views that the settings ask for: of a group, or of some angles."""
     if group is not None:
         elements = GROUPS[group]
-        return [OrbitView(elements.names[g], Pose(g)) for g in range(elements.order)]
+        poses = [Pose.of_element(elements, g) for g in range(elements.order)]
+        return [OrbitView(*pair) for pair in zip(elements.names, poses, strict=True)]
     return [OrbitView(str(angle), Pose(*factor_angle(angle))) for angle in angles]
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from samrot.errors import InputError, check_choice, check_count
-from samrot.geometry.plane import PlaneTransform, snap_to_grid
+from samrot.geometry.plane import PHOTO_FILL, PlaneTransform, snap_to_grid
 from samrot.geometry.pose import Pose
 from samrot.robust.pose_sources import GivenPose, PoseSource
 from samrot.runtime.batches import in_batches
@@ -26,6 +26,7 @@ from samrot.structures.segmentation import Segmentation
 
 PROMPTS_PER_BATCH = 16
 TILT_POLICIES = ("quarter", "full", "auto")
+SCORES_CANVAS = "same"  # of what a classifier is shown; all other models see all of the photo
 Result = TypeVar("Result")
 
 
@@ -38,15 +39,17 @@ class CanonicalFrame:
         transform: change of frame from the user's frame to the canonical one.
         snapped: prompts are rounded to 1/64 px, so that those of all elements of an exact orbit
             agree: if and only if a canonicalizer estimated the pose.
+        fill: colour of what lies outside of a photo whose tilt is undone; None repeats its edge.
     """
 
     pose: Pose
     transform: PlaneTransform
     snapped: bool
+    fill: tuple[float, ...] | None = PHOTO_FILL
 
     def canonical_image(self, image: np.ndarray) -> np.ndarray:
         """The photo, (H, W, 3), in the canonical frame, contiguous."""
-        return self.transform.image(image)
+        return self.transform.image(image, self.fill)
 
     def canonical_prompts(self, prompts: Prompts) -> Prompts:
         """Prompts from the user's frame; where a tilt is undone, mask inputs are canonical."""
@@ -108,6 +111,7 @@ def find_frame(
     *,
     size_hw: tuple[int, int] | None = None,
     tilt: str = "quarter",
+    canvas: str = "expand",
 ) -> CanonicalFrame:
     """Estimate the pose of a photo, and how it lies in the canonical frame.
 
@@ -116,13 +120,17 @@ def find_frame(
         source: source of the pose.
         size_hw: (height, width) of the photo, if it is shown at another size.
         tilt: ``quarter`` undoes the exact part alone, ``full`` the tilt too.
+        canvas: where a tilt is undone, ``expand`` shows all of the photo, and fills what is beside
+            it; ``same`` keeps its size, and repeats its edge: for models that need no more than
+            what is in the middle, and take one size.
     """
     check_choice("tilt", tilt, TILT_POLICIES[:2])
     pose = source.estimate(image)
     undone = pose if tilt == "full" else replace(pose, tilt_deg=0.0)
     size_hw = (image.shape[0], image.shape[1]) if size_hw is None else size_hw
-    transform = PlaneTransform.to_canonical(undone, size_hw, "expand")
-    return CanonicalFrame(pose, transform, snapped=not isinstance(source, GivenPose))
+    transform = PlaneTransform.to_canonical(undone, size_hw, canvas)
+    fill = PHOTO_FILL if canvas == "expand" else None
+    return CanonicalFrame(pose, transform, snapped=not isinstance(source, GivenPose), fill=fill)
 
 
 def walk(
@@ -132,6 +140,7 @@ def walk(
     move_back: Callable[[CanonicalFrame, Result], Result],
     *,
     tilt: str = "quarter",
+    canvas: str = "expand",
 ) -> Result:
     """Run a model on the canonical photo, and move what it says back.
 
@@ -140,9 +149,9 @@ def walk(
         source: source of the pose.
         model: takes the canonical photo.
         move_back: takes results from the canonical frame, as ``CanonicalFrame.user_detections``.
-        tilt: policy as in ``find_frame``.
+        tilt, canvas: as in ``find_frame``.
     """
-    frame = find_frame(image, source, tilt=tilt)
+    frame = find_frame(image, source, tilt=tilt, canvas=canvas)
     return move_back(frame, model(frame.canonical_image(image)))
 
 
