@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,24 @@ BEFORE = ClassCanonicalizerSettings(
 QUICK = {"view_size": 8, "workers": 0, "val_every": 2}
 
 
-@pytest.fixture(autouse=True)
-def few_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(class_objective, "STATISTICS_PHOTOS", 64)
+@pytest.fixture(scope="module", autouse=True)
+def few_statistics() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(class_objective, "STATISTICS_PHOTOS", 16)
+        patch.setattr(class_objective, "PHOTOS_TOGETHER", 16)
+        yield
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    return write_classes(tmp_path / "photos", num_each=4)
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_classes(tmp_path_factory.mktemp("data") / "photos", num_each=4)
+
+
+@pytest.fixture(scope="module")
+def plain(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a plain network."""
+    out = tmp_path_factory.mktemp("plain") / "run"
+    return train_classifier(settings(photos, out, val_share=1 / 4))
 
 
 def settings(photos: Path, out: Path, **changes: Any) -> TrainClassifierSettings:
@@ -63,12 +74,13 @@ def rows(run: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def test_a_canonicalizer_learns_which_way_is_up(photos: Path, tmp_path: Path) -> None:
-    plain = train_classifier(settings(photos, tmp_path / "plain", val_share=1 / 4))
+def test_a_canonicalizer_learns_which_way_is_up(
+    photos: Path, plain: Path, tmp_path: Path
+) -> None:
     assert set(rows(plain)[-1]) >= {"accuracy", "val_accuracy"}
     checkpoint = plain / "network.safetensors"
     kept = TrainedClassifierSettings(checkpoint=str(checkpoint), trained=False)
-    long = replace(TWO_STEPS, steps=30, batch_size=16, learning_rate=0.02, ema_decay=0.5)
+    long = replace(TWO_STEPS, steps=30, batch_size=8, learning_rate=0.02, ema_decay=0.5)
     changes = {"network": kept, "canonicalizer": BEFORE, "optim": long, "val_every": 10}
     run = train_classifier(settings(photos, tmp_path / "run", **changes))
     first, last = rows(run)[0], rows(run)[-1]
@@ -120,10 +132,9 @@ def test_views_are_repeatable_and_turned_as_they_say(photos: Path) -> None:
 
 
 @pytest.mark.parametrize("config", [path.stem for path in CONFIGS])
-def test_every_config_trains(config: str, photos: Path, tmp_path: Path) -> None:
+def test_every_config_trains(config: str, photos: Path, plain: Path, tmp_path: Path) -> None:
     if "escnn" in (Path(samrot.__file__).parent / "configs" / f"{config}.yaml").read_text():
         pytest.importorskip("escnn", reason="escnn is not installed")
-    plain = train_classifier(settings(photos, tmp_path / "plain"))
     given = ["--config", config, "--data.images", str(photos), "--out", str(tmp_path / "run")]
     given += ["--network.checkpoint", str(plain / "network.safetensors")]
     small = {**QUICK, "optim.steps": 2, "optim.batch_size": 4, "canonicalizer.size": 9}
@@ -161,8 +172,7 @@ def test_refusals(
     assert error.count("\n") == 1
 
 
-def test_nothing_to_train(photos: Path, tmp_path: Path) -> None:
-    plain = train_classifier(settings(photos, tmp_path / "plain"))
+def test_nothing_to_train(photos: Path, plain: Path, tmp_path: Path) -> None:
     kept = TrainedClassifierSettings(checkpoint=str(plain / "network.safetensors"), trained=False)
     with pytest.raises(InputError, match="nothing is trained; set one of them"):
         train_classifier(settings(photos, tmp_path / "run", network=kept))
