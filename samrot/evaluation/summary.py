@@ -133,6 +133,7 @@ class _MethodRecords:
         self.ious: dict[str, list[float]] = {view.key: [] for view in views}
         self.equivariance = Equivariance()
         self.names_instances = True
+        self.encoder_passes: list[float] = []
         self.poses: list[tuple[int, int]] = []  # true and estimated
         self.correct: list[bool] = []  # the pose
         self.errors_deg: list[float] = []  # of the whole angle
@@ -142,6 +143,7 @@ class _MethodRecords:
         results = [by_view[view.key] for view in self.views]
         for view, result in zip(self.views, results, strict=True):
             self.ious[view.key] += result.get("ious", [])
+            self.encoder_passes.append(result.get("encoder_passes", 1))
             if self.method.estimates:
                 element, tilt_deg = result["pose"], result.get("tilt_deg", 0.0)  # 0.1.0 had none
                 self.poses.append((view.pose.element, element))
@@ -167,7 +169,11 @@ class _MethodRecords:
             }
             for view in self.views
         }
-        result: dict[str, Any] = {"angles": by_view, **_averages(by_view, self.group)}
+        result: dict[str, Any] = {
+            "angles": by_view,
+            **_averages(by_view, self.group),
+            "encoder_passes": mean(self.encoder_passes),
+        }
         equivariance = self.equivariance if self.names_instances else Equivariance()
         result["equivariance"] = equivariance.compute()
         if self.method.estimates:

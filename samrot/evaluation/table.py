@@ -39,6 +39,8 @@ def summary_table(summary: dict[str, Any]) -> str:
                     f"angle error median {errors['median']:.1f} degrees, "
                     f"{_cell(errors['within_45'])} within 45"
                 )
+        if (passes := result.get("encoder_passes", 1)) != 1:
+            notes.append(f"{passes:.2f} encoder passes a photo")
         lines.append(f"{method}: " + ", ".join(notes))
     if known := summary.get("trained_on"):
         counts = [

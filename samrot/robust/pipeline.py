@@ -45,6 +45,22 @@ class CanonicalFrame:
     transform: PlaneTransform
     snapped: bool
 
+    @classmethod
+    def of_pose(
+        cls, pose: Pose, size_hw: tuple[int, int], *, tilt: str = "quarter", snapped: bool = False
+    ) -> CanonicalFrame:
+        """The frame in which a photo of that pose and (height, width) is canonical.
+
+        Args:
+            pose: pose of the photo.
+            size_hw: its size.
+            tilt: ``quarter`` undoes the exact part alone, ``full`` the tilt too.
+            snapped: see the class.
+        """
+        check_choice("tilt", tilt, TILT_POLICIES[:2])
+        undone = pose if tilt == "full" else replace(pose, tilt_deg=0.0)
+        return cls(pose, PlaneTransform.to_canonical(undone, size_hw, "expand"), snapped)
+
     def canonical_image(self, image: np.ndarray) -> np.ndarray:
         """The photo, (H, W, 3), in the canonical frame, contiguous."""
         return self.transform.image(image)
@@ -124,14 +140,13 @@ def find_frame(
         image: (H, W, 3) uint8 RGB, what the pose source is shown.
         source: source of the pose.
         size_hw: (height, width) of the photo, if it is shown at another size.
-        tilt: ``quarter`` undoes the exact part alone, ``full`` the tilt too.
+        tilt: policy as in ``CanonicalFrame.of_pose``.
     """
-    check_choice("tilt", tilt, TILT_POLICIES[:2])
     pose = source.estimate(image)
-    undone = pose if tilt == "full" else replace(pose, tilt_deg=0.0)
     size_hw = (image.shape[0], image.shape[1]) if size_hw is None else size_hw
-    transform = PlaneTransform.to_canonical(undone, size_hw, "expand")
-    return CanonicalFrame(pose, transform, snapped=not isinstance(source, GivenPose))
+    return CanonicalFrame.of_pose(
+        pose, size_hw, tilt=tilt, snapped=not isinstance(source, GivenPose)
+    )
 
 
 def walk(
@@ -149,7 +164,7 @@ def walk(
         source: source of the pose.
         model: takes the canonical photo.
         move_back: takes results from the canonical frame, as ``CanonicalFrame.user_detections``.
-        tilt: policy as in ``find_frame``.
+        tilt: policy as in ``CanonicalFrame.of_pose``.
     """
     frame = find_frame(image, source, tilt=tilt)
     return move_back(frame, model(frame.canonical_image(image)))
@@ -220,6 +235,7 @@ class Pipeline:
         *,
         multimask: bool,
         refine: int,
+        return_logits: bool = False,
         in_canonical: bool = False,
     ) -> Iterator[Segmentation]:
         """One mask for each prompt, C = 1: a batch at a time, so that memory does not grow with B.
@@ -229,9 +245,12 @@ class Pipeline:
             prompts: B of them, in the user's frame; there is one batch, of no masks, where B is 0.
             multimask: decode three candidates, and keep the one of the highest score.
             refine: times that the low-resolution logits are fed back as mask input.
+            return_logits: logits instead of binary masks.
             in_canonical: boxes and points are in the canonical frame; the masks are not.
         """
-        decode = partial(self._decode_together, image, in_canonical=in_canonical)
+        decode = partial(
+            self._decode_together, image, return_logits=return_logits, in_canonical=in_canonical
+        )
 
         def decode_batch(batch: slice) -> Segmentation:
             some = prompts[batch]

@@ -18,16 +18,19 @@ from samrot.errors import InputError, NoImageError, check_choice, check_count
 from samrot.geometry.groups import C4, D4
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose, as_pose
+from samrot.robust.orbit import choose, find_frames, find_source
 from samrot.robust.pipeline import (
     PROMPTS_PER_BATCH,
     TILT_POLICIES,
-    CanonicalFrame,
     CanonicalImage,
     Pipeline,
     find_frame,
     gather,
 )
-from samrot.robust.pose_sources import UPRIGHT, GivenPose
+from samrot.robust.pose_sources import (
+    GivenPose,
+    OrbitSource,
+)
 from samrot.robust.user_prompts import batch_prompts, checked_points
 from samrot.runtime.devices import find_device
 from samrot.segmenters import Movable, SamSegmenter, Segmenter
@@ -53,7 +56,14 @@ class RobustPredictor:
         tilt: ``quarter`` undoes quarter turns and mirrors, ``full`` a tilt too, by one warp;
             ``auto`` is ``quarter``, since boxes that a user draws around a tilted object fit it
             better than what a warp makes of them.
+        pose_source: what estimates the pose: ``canonicalizer``; ``confidence``, the segmenter's
+            predicted IoU over all turns; or ``hybrid``, the canonicalizer where it is sure, and
+            both where it is not. The latter two decide at the first ``predict``; ``pose`` raises
+            until then.
         prompts_per_batch: prompts decoded at once, which bounds memory.
+
+    Raises:
+        InputError: if an argument is off, or the segmenter predicts no IoU to decide by.
     """
 
     def __init__(
@@ -62,6 +72,7 @@ class RobustPredictor:
         canonicalizer: Canonicalizer | str | Path | None = "c4",
         *,
         tilt: str = "auto",
+        pose_source: str = "canonicalizer",
         prompts_per_batch: int = PROMPTS_PER_BATCH,
     ) -> None:
         check_choice("tilt", tilt, TILT_POLICIES)
@@ -74,7 +85,9 @@ class RobustPredictor:
         self.pipeline = Pipeline(segmenter, prompts_per_batch=prompts_per_batch)
         self.canonicalizer = as_canonicalizer(canonicalizer, str(segmenter.device))
         self.tilt = "full" if tilt == "full" else "quarter"
+        self.pose_source = find_source(pose_source, segmenter, self.canonicalizer)
         self._current: CanonicalImage | None = None
+        self._undecided: list[tuple[CanonicalImage, float]] = []  # with log weights
 
     def set_image(
         self, image: np.ndarray, image_format: str = "RGB", *, pose: Pose | int | None = None
@@ -93,7 +106,12 @@ class RobustPredictor:
         check_choice("image_format", image_format, ("RGB", "BGR"))
         if image_format == "BGR":
             image = np.ascontiguousarray(image[..., ::-1])
-        (self._current,) = self.pipeline.encode([image], [self._find_frame(image, pose)])
+        source = self.pose_source if pose is None else GivenPose(as_pose(pose))
+        frames = find_frames(image, source, tilt=self.tilt)
+        encoded = self.pipeline.encode([image] * len(frames), [found.frame for found in frames])
+        weights = [found.log_weight for found in frames]
+        self._undecided = list(zip(encoded, weights, strict=True))
+        self._current = encoded[0] if len(encoded) == 1 else None
 
     def set_torch_image(
         self,
@@ -141,7 +159,14 @@ class RobustPredictor:
         if not torch.isfinite(pixels).all():
             raise InputError("transformed_image holds NaN or infinity; expected pixels 0..255")
         thumbnail_source = pixels[0].round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
-        frame = self._find_frame(np.ascontiguousarray(thumbnail_source), pose, size_hw)
+        source = self.pose_source if pose is None else GivenPose(as_pose(pose))
+        if isinstance(source, OrbitSource):
+            raise InputError(
+                "set_torch_image takes the pose from the canonicalizer alone; use set_image, or "
+                "pose_source canonicalizer"
+            )
+        shown = np.ascontiguousarray(thumbnail_source)
+        frame = find_frame(shown, source, size_hw=size_hw, tilt=self.tilt)
         if frame.asks_logits:
             raise InputError(
                 "set_torch_image takes no tilt, since the image is resized already; use set_image"
@@ -149,7 +174,7 @@ class RobustPredictor:
         resized_hw = (shape[2], shape[3])
         moved = PlaneTransform.to_canonical(Pose(frame.pose.element), resized_hw).logits(pixels)
         encoding = sam.encode_resized(moved, frame.transform.target_hw)
-        self._current = CanonicalImage(frame, encoding)
+        self._current, self._undecided = CanonicalImage(frame, encoding), []
 
     def predict(
         self,
@@ -282,9 +307,16 @@ class RobustPredictor:
         results = []
         for start in range(0, len(images), images_per_batch):
             batch = slice(start, start + images_per_batch)
-            frames = [self._find_frame(image, None) for image in images[batch]]
-            encoded = self.pipeline.encode(images[batch], frames)
-            for canonical, prompts in zip(encoded, all_prompts[batch], strict=True):
+            found = [find_frames(i, self.pose_source, tilt=self.tilt) for i in images[batch]]
+            pairs = [
+                (image, frame)
+                for image, frames in zip(images[batch], found, strict=True)
+                for frame, _ in frames
+            ]
+            encoded = iter(self.pipeline.encode(*map(list, zip(*pairs, strict=True))))
+            for frames, prompts in zip(found, all_prompts[batch], strict=True):
+                weighted = [(next(encoded), log_weight) for _, log_weight in frames]
+                canonical = choose(self.pipeline, weighted, prompts, multimask=multimask_output)
                 segmentation = self.pipeline.decode(
                     canonical,
                     prompts,
@@ -307,7 +339,7 @@ class RobustPredictor:
             NoImageError: before ``set_image``.
         """
         return self.pipeline.decode(
-            self._require_image(),
+            self._decide(prompts, multimask_output),
             prompts,
             multimask_output=multimask_output,
             return_logits=return_logits,
@@ -322,7 +354,7 @@ class RobustPredictor:
             NoImageError: before ``set_image``.
         """
         batches = self.pipeline.best_masks(
-            self._require_image(), prompts, multimask=multimask, refine=refine
+            self._decide(prompts, multimask), prompts, multimask=multimask, refine=refine
         )
         return gather(batches, len(prompts))
 
@@ -345,17 +377,18 @@ class RobustPredictor:
     @property
     def features(self) -> Tensor | None:
         """The embedding of the current image, as ``SamPredictor.features``; None without one."""
-        return self.get_image_embedding() if self.is_image_set else None
+        return None if self._current is None else self.get_image_embedding()
 
     @property
     def is_image_set(self) -> bool:
         """Whether ``predict`` may be called."""
-        return self._current is not None
+        return self._current is not None or bool(self._undecided)
 
     @property
     def original_size(self) -> tuple[int, int]:
         """(height, width) of the current image, in the user's frame."""
-        return self._require_image().frame.transform.source_hw
+        image = self._undecided[0][0] if self._undecided else self._require_image()
+        return image.frame.transform.source_hw
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -432,22 +465,23 @@ class RobustPredictor:
 
     def reset_image(self) -> None:
         """Forget the current image."""
-        self._current = None
+        self._current, self._undecided = None, []
 
-    def _find_frame(
-        self,
-        image: np.ndarray,
-        pose: Pose | int | None,
-        size_hw: tuple[int, int] | None = None,
-    ) -> CanonicalFrame:
-        source = self.canonicalizer or UPRIGHT
-        if pose is not None:
-            source = GivenPose(as_pose(pose))
-        return find_frame(image, source, size_hw=size_hw, tilt=self.tilt)
+    def _decide(self, prompts: Prompts, multimask: bool) -> CanonicalImage:
+        """The current image, in the pose that the segmenter is surest of at its first prompts."""
+        if self._current is None and self._undecided:
+            weighted = self._undecided
+            self._current = choose(self.pipeline, weighted, prompts, multimask=multimask)
+            self._undecided = []
+        return self._require_image()
 
     def _require_image(self) -> CanonicalImage:
         if self._current is None:
-            raise NoImageError("no image is set: call set_image(image) before prediction")
+            raise NoImageError(
+                "the pose is not decided: pose_source decides at the first predict"
+                if self._undecided
+                else "no image is set: call set_image(image) before prediction"
+            )
         return self._current
 
     def _sam(self, asked: str) -> SamSegmenter:
