@@ -18,10 +18,11 @@ from segment_anything.utils.amg import (
 from torch import from_numpy
 
 from samrot.canonicalizers import Canonicalizer, as_canonicalizer
-from samrot.errors import InputError
+from samrot.errors import InputError, check_choice
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose, as_pose
-from samrot.robust.pipeline import CanonicalFrame, walk
+from samrot.geometry.rle import decode_mask
+from samrot.robust.pipeline import TILT_POLICIES, CanonicalFrame, walk
 from samrot.robust.pose_sources import UPRIGHT, GivenPose, PoseSource
 from samrot.robust.predictor import RobustPredictor, Tensors
 from samrot.segmenters import EVERYTHING_THRESHOLDS, SamSegmenter
@@ -37,6 +38,8 @@ class RobustMaskGenerator:
             the segmenter, where it has its own (``EVERYTHING_THRESHOLDS``).
         canonicalizer: a ``Canonicalizer``, a name or path for ``samrot.load_canonicalizer``, or
             None for the plain generator.
+        tilt: ``quarter`` undoes quarter turns and mirrors, ``full`` a tilt too, by one warp;
+            ``auto`` is ``full``: no box is given that a warp would loosen.
 
     Raises:
         InputError: if the model is no ``segment_anything`` model, or an argument is off.
@@ -47,8 +50,11 @@ class RobustMaskGenerator:
         model: Sam | SamSegmenter,
         *args: Any,
         canonicalizer: Canonicalizer | str | Path | None = "c4",
+        tilt: str = "auto",
         **kwargs: Any,
     ) -> None:
+        check_choice("tilt", tilt, TILT_POLICIES)
+        self.tilt = "quarter" if tilt == "quarter" else "full"
         segmenter = SamSegmenter(model) if isinstance(model, Sam) else model
         if not isinstance(segmenter, SamSegmenter):
             raise InputError(
@@ -95,7 +101,7 @@ class RobustMaskGenerator:
         if pose is not None:
             source = GivenPose(as_pose(pose))
         self._watched.best_iou = self._watched.best_stability = 0.0
-        records = walk(image, source, self.generator.generate, _user_records)
+        records = walk(image, source, self.generator.generate, _user_records, tilt=self.tilt)
         if not records:
             warnings.warn(self._watched.explanation(), stacklevel=2)
         return records
@@ -137,7 +143,11 @@ class _WatchedPredictor(RobustPredictor):
 
 def _user_records(frame: CanonicalFrame, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     back = frame.transform.inverse()
-    return records if back.is_identity else [move_record(record, back) for record in records]
+    if back.is_identity:
+        return records
+    moved = [move_record(record, back) for record in records]
+    # What lay on the canvas beside the photo alone is nothing.
+    return moved if back.is_exact else [record for record in moved if record["area"] > 0]
 
 
 def move_record(record: dict[str, Any], transform: PlaneTransform) -> dict[str, Any]:
@@ -145,9 +155,12 @@ def move_record(record: dict[str, Any], transform: PlaneTransform) -> dict[str, 
 
     Args:
         record: record with ``segmentation`` (mask, COCO RLE or uncompressed RLE), ``bbox``,
-            ``crop_box`` and ``point_coords``; all else is kept.
-        transform: exact, from the record's frame.
+            ``crop_box`` and ``point_coords``; all else is kept, but for ``area`` where the mask
+            is resampled.
+        transform: from the record's frame.
     """
+    if not transform.is_exact:
+        return _move_tilted_record(record, transform)
     x, y, width, height = record["bbox"]
     # The generator's boxes end at the index of their last pixel: move the pixels' middles.
     middles = transform.points(np.array([[x, y], [x + width, y + height]]) + 0.5) - 0.5
@@ -161,6 +174,32 @@ def move_record(record: dict[str, Any], transform: PlaneTransform) -> dict[str, 
         "segmentation": _move_segmentation(record["segmentation"], transform),
         "bbox": [int(edge) for edge in (left, top, right - left, bottom - top)],
         "crop_box": [int(edge) for edge in (*crop[:2], *(crop[2:] - crop[:2]))],
+        "point_coords": transform.points(record["point_coords"]).tolist(),
+    }
+
+
+def _move_tilted_record(record: dict[str, Any], transform: PlaneTransform) -> dict[str, Any]:
+    """By nearest neighbour; box and area are those of the new mask."""
+    segmentation = _move_segmentation(record["segmentation"], transform)
+    mask = segmentation
+    if not isinstance(mask, np.ndarray):
+        compressed = isinstance(mask["counts"], str | bytes)
+        mask = decode_mask(mask) if compressed else rle_to_mask(mask)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = [0, 0, 0, 0]
+    if len(rows):
+        left, top = int(columns[0]), int(rows[0])
+        box = [left, top, int(columns[-1]) - left, int(rows[-1]) - top]
+    x, y, width, height = record["crop_box"]
+    crop = transform.boxes(np.array([x, y, x + width, y + height]), "hull")
+    limits = np.tile(transform.target_hw[::-1], 2)
+    x0, y0, x1, y1 = np.rint(np.clip(crop, 0, limits)).astype(int).tolist()
+    return {
+        **record,
+        "segmentation": segmentation,
+        "area": int(mask.sum()),
+        "bbox": box,
+        "crop_box": [x0, y0, x1 - x0, y1 - y0],
         "point_coords": transform.points(record["point_coords"]).tolist(),
     }
 
