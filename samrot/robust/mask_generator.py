@@ -25,12 +25,15 @@ from samrot.geometry.rle import decode_mask
 from samrot.robust.pipeline import TILT_POLICIES, CanonicalFrame, walk
 from samrot.robust.pose_sources import UPRIGHT, GivenPose, PoseSource
 from samrot.robust.predictor import RobustPredictor, Tensors
-from samrot.segmenters import EVERYTHING_THRESHOLDS, SamSegmenter
+from samrot.segmenters import EVERYTHING_THRESHOLDS, SamSegmenter, as_segmenter
 from samrot.structures.image import check_image
 
 
 class RobustMaskGenerator:
     """A drop-in for ``segment_anything.SamAutomaticMaskGenerator`` that does not mind the turn.
+
+    Attributes are those of the generator, and may be assigned (``pred_iou_thresh = 0.5``);
+    ``predictor`` is a ``RobustPredictor`` with the same canonicalizer.
 
     Args:
         model: a ``segment_anything`` Sam model, or a segmenter that holds one.
@@ -55,7 +58,7 @@ class RobustMaskGenerator:
     ) -> None:
         check_choice("tilt", tilt, TILT_POLICIES)
         self.tilt = "quarter" if tilt == "quarter" else "full"
-        segmenter = SamSegmenter(model) if isinstance(model, Sam) else model
+        segmenter = as_segmenter(model)
         if not isinstance(segmenter, SamSegmenter):
             raise InputError(
                 f"model is a {type(model).__name__}; expected a segment_anything Sam model, or "
@@ -79,6 +82,19 @@ class RobustMaskGenerator:
         # The plain predictor behind samrot's code, which checks images and bounds memory.
         self.generator.predictor = self._watched = _WatchedPredictor(segmenter, self.generator)
         self.canonicalizer = as_canonicalizer(canonicalizer, str(segmenter.device))
+        self.predictor = RobustPredictor(segmenter, self.canonicalizer, tilt=tilt)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or "generator" not in vars(self):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return getattr(self.generator, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        known = vars(self)
+        if name not in known and "predictor" in known and hasattr(self.generator, name):
+            setattr(self.generator, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def generate(
         self, image: np.ndarray, *, pose: Pose | int | None = None
@@ -101,9 +117,19 @@ class RobustMaskGenerator:
         if pose is not None:
             source = GivenPose(as_pose(pose))
         self._watched.best_iou = self._watched.best_stability = 0.0
-        records = walk(image, source, self.generator.generate, _user_records, tilt=self.tilt)
+        records = walk(image, source, self._generate_canonical, _user_records, tilt=self.tilt)
         if not records:
             warnings.warn(self._watched.explanation(), stacklevel=2)
+        return records
+
+    def _generate_canonical(self, image: np.ndarray) -> list[dict[str, Any]]:
+        try:
+            records: list[dict[str, Any]] = self.generator.generate(image)
+        except IndexError:
+            # segment-anything 1.0 cannot merge crops in none of which anything was found.
+            if self.generator.crop_n_layers == 0:
+                raise
+            return []
         return records
 
 
