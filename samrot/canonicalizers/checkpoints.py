@@ -182,6 +182,8 @@ def save_canonicalizer(
     header = {"architecture": architecture, **header, "options": options}
     if base is not None:
         header["base"] = base
+    if canonicalizer.set_threshold is not None:
+        header["set_threshold"] = canonicalizer.set_threshold
     if canonicalizer.trained_on is not None:
         header["trained_on"] = pack(canonicalizer.trained_on.tolist())
     weights.save(path, state, format_name=_FORMAT, header=header)
@@ -228,7 +230,9 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
             f"{', '.join(BUNDLED)}, or the path of a checkpoint that samrot train wrote"
         )
     state, header = weights.load(path, format_name=_FORMAT)
-    trained_on = unpack(header.get("trained_on"))
+    trained_on, set_threshold = unpack(header.get("trained_on")), header.get("set_threshold")
+    if set_threshold is not None:
+        check_range(f"{path}: set_threshold", set_threshold, 0, 1)
     if str(header.get("architecture")) in TILT_NETWORKS:
         tilted = _rebuild_tilted(path, state, header)
         tilted.trained_on = union(trained_on, tilted.trained_on)
@@ -240,6 +244,8 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
         trained_on = union(trained_on, base.trained_on)
     canonicalizer = _rebuild(path, state, {"group": C4.name, **header, **bundled})
     canonicalizer.trained_on = trained_on
+    if canonicalizer.aspect_log_odds == header["aspect_log_odds"]:  # that it was calibrated with
+        canonicalizer.set_threshold = set_threshold
     return canonicalizer.eval().requires_grad_(False).to(device)
 
 
@@ -276,7 +282,7 @@ def _after_base(base: str, network: nn.Module, size: int, rule: TiltRule) -> Til
     exact_part = load_canonicalizer(base)
     tilted = TiltCanonicalizer(exact_part, network, Thumbnail(size, "square"), rule)
     tilted.network.requires_grad_(False)
-    tilted.trained_on = exact_part.trained_on
+    tilted.trained_on, tilted.set_threshold = exact_part.trained_on, exact_part.set_threshold
     return tilted
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from samrot.evaluation.intervals import SEED, described, pair, view_intervals
-from samrot.evaluation.methods import METHODS
+from samrot.evaluation.methods import POSE_METHODS
 from samrot.evaluation.records import Record
 from samrot.evaluation.table import interval_lines, markdown
-from samrot.evaluation.views import OrbitView
+from samrot.evaluation.views import OrbitView, average_key
 from samrot.geometry.groups import C4, D4, FiniteGroup, rotation_matrix
 from samrot.scoring import mean
 from samrot.scoring.pose_statistics import wilson_error
@@ -43,7 +43,7 @@ def summarise_classes(
     seconds: dict[str, float] = {}
     correct: dict[str, list[list[bool]]] = {method: [] for method in methods}
     identical: dict[str, list[float]] = {method: [] for method in methods}
-    poses: dict[str, list[list[int]]] = {m: [] for m in methods if METHODS[m].estimates}
+    poses: dict[str, list[list[int]]] = {m: [] for m in methods if POSE_METHODS[m].estimates}
     for record in records:
         for stage, spent in record["seconds"].items():
             seconds[stage] = seconds.get(stage, 0.0) + spent
@@ -65,7 +65,7 @@ def summarise_classes(
         averages = {each.name: _average(by_view, each) for each in (C4, group)}
         result: dict[str, Any] = {
             "angles": {view: {"accuracy": accuracy} for view, accuracy in by_view.items()},
-            **{f"{name.lower()}_avg": average for name, average in averages.items()},
+            **{average_key(name): average for name, average in averages.items()},
             "retention": averages[group.name]["accuracy"] / plain if plain else None,
             "identical_scores": mean(identical[method]),
         }
@@ -139,7 +139,7 @@ def class_table(summary: dict[str, Any]) -> str:
     rows: list[list[Any]] = []
     notes: list[str] = []
     for method, result in methods.items():
-        average = result[f"{group.lower()}_avg"]
+        average = result[average_key(group)]
         accuracies = [result["angles"][key]["accuracy"] for key in keys]
         rows.append(
             [method, *accuracies, average["accuracy"], average["worst"], result["retention"]]

@@ -47,7 +47,7 @@ class KeptMatches:
             self._by_photo[method, view, kind].append(matches.get(kind))
         for method, correct in self._correct.items():
             results = record["methods"][method]
-            correct.append(sum(results[v.key]["pose"] == v.pose.element for v in self.views))
+            correct.append(sum(v.is_nearest(results[v.key]["pose"]) for v in self.views))
 
     def average_precision_per_image(self, method: str, view: str) -> float | None:
         """The mean of each photo's own AP: the paper's protocol, which is not dataset AP."""

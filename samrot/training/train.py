@@ -257,7 +257,7 @@ def train(settings: TrainSettings) -> Path:
         )
         objective = PoseObjective(canonicalizer, photos, save, **common)
     with fabric.rank_zero_first():
-        run = RunFolder.open(settings.out, settings)
+        run = RunFolder.open(settings.out, settings, may_grow=settings.may_grow)
     if fabric.is_global_zero:  # which writes the checkpoints
         canonicalizer.trained_on = _fingerprints(settings, paths, apply_exif, run)
     with run.held(by_this_process=fabric.is_global_zero):

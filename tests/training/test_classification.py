@@ -74,9 +74,7 @@ def rows(run: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def test_a_canonicalizer_learns_which_way_is_up(
-    photos: Path, plain: Path, tmp_path: Path
-) -> None:
+def test_a_canonicalizer_learns_which_way_is_up(photos: Path, plain: Path, tmp_path: Path) -> None:
     assert set(rows(plain)[-1]) >= {"accuracy", "val_accuracy"}
     checkpoint = plain / "network.safetensors"
     kept = TrainedClassifierSettings(checkpoint=str(checkpoint), trained=False)

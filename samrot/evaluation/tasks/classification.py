@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -14,13 +14,14 @@ from samrot.canonicalizers import Canonicalizer, CanonicalizerChoice
 from samrot.data.classified_photos import ClassifiedPhotos, ClassifiedPhotoSettings
 from samrot.errors import InputError, check_choice, check_count
 from samrot.evaluation.class_summary import class_table, summarise_classes
-from samrot.evaluation.methods import METHODS
+from samrot.evaluation.methods import POSE_METHODS
 from samrot.evaluation.records import Record
 from samrot.evaluation.settings import RunSettings, sample
 from samrot.evaluation.views import GROUPS, OrbitView, find_views
 from samrot.geometry.plane import PlaneTransform
 from samrot.models.classifiers import Classifier, NetworkClassifier, load_classifier
 from samrot.robust.pipeline import SCORES_CANVAS, find_frame
+from samrot.robust.pose_sources import PoseSource
 
 CYCLIC = tuple(name for name, group in GROUPS.items() if not group.has_mirrors)
 
@@ -55,7 +56,7 @@ class ClassificationSettings(RunSettings):
             grow.
     """
 
-    may_grow: ClassVar[Sequence[str]] = ("limit", "bootstrap")
+    may_grow: ClassVar[Collection[str]] = ("limit", "bootstrap")
 
     data: ClassifiedPhotoSettings
     classifier: ClassifierChoice = field(default_factory=ClassifierChoice)
@@ -134,7 +135,7 @@ class ClassificationTask:
         if isinstance(self.classifier, NetworkClassifier):
             dataset.check_classes(self.classifier.network.classes, str(chosen.checkpoint))
         self.canonicalizer: Canonicalizer | None = None
-        if any(METHODS[method].estimates for method in settings.methods):
+        if any(POSE_METHODS[method].needs_canonicalizer for method in settings.methods):
             self.canonicalizer = settings.canonicalizer.load(device)
             group = self.canonicalizer.group
             if group.has_mirrors:
@@ -207,8 +208,10 @@ class ClassificationTask:
         for method in self.settings.methods:
             for view, image in turned.items():
                 start = time.perf_counter()
-                source = METHODS[method].pose_source(self.canonicalizer, view)
-                frame = find_frame(image, source, tilt="full", canvas=SCORES_CANVAS)
+                source = POSE_METHODS[method].pose_source(self.canonicalizer, view)
+                frame = find_frame(
+                    image, cast(PoseSource, source), tilt="full", canvas=SCORES_CANVAS
+                )
                 canonical = frame.canonical_image(image)
                 seconds["canonicalize"] += time.perf_counter() - start
                 content = (canonical.shape, canonical.tobytes())
@@ -224,7 +227,7 @@ class ClassificationTask:
         identical: dict[str, float] = {}
         for method, places in photo.places.items():
             poses = photo.poses[method]
-            undoes = METHODS[method].undoes_pose
+            undoes = POSE_METHODS[method].undoes_pose
             methods[method] = {
                 view: {
                     "predicted": int(scores[place].argmax()),
