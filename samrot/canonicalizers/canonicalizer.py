@@ -54,7 +54,7 @@ class Canonicalizer(nn.Module):
         aspect_log_odds: float = 0.0,
     ) -> None:
         super().__init__()
-        if mirror_average and any(group.mirrors(g) for g in range(group.order)):
+        if mirror_average and group.has_mirrors:
             raise InputError(
                 f"mirror_average is true for {group.name}, whose mirror images would tie; set it "
                 "to false"
@@ -71,9 +71,15 @@ class Canonicalizer(nn.Module):
         """Pixels 0..255, (B, 3, S, S), to what the network takes."""
         return (thumbnails.to(self.pixel_mean) - self.pixel_mean) / self.pixel_std
 
-    def forward(self, thumbnails: Tensor) -> Tensor:
-        """Pose logits, (B, |G|), of thumbnails, (B, 3, S, S), pixels 0..255."""
-        images = self.normalise(thumbnails)
+    def forward(self, images: Tensor) -> Tensor:
+        """Pose logits, (B, |G|), of images, (B, 3, H, W), pixels 0..255.
+
+        What is not (B, 3, S, S) is sampled to thumbnails first.
+        """
+        size = self.thumbnail.size
+        if tuple(images.shape[-2:]) != (size, size):
+            images = self.thumbnail.of_tensor(images)
+        images = self.normalise(images)
         if not self.mirror_average:
             return self.network(images)
         logits, mirrored = self.network(torch.cat([images, images.flip(-1)])).chunk(2)

@@ -12,7 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from samrot import weights
-from samrot.canonicalizers.architectures import CANONICALIZERS, OVER_ANY_GROUP, TILT_NETWORKS
+from samrot.canonicalizers.architectures import (
+    CANONICALIZERS,
+    OVER_ANY_GROUP,
+    OVER_CYCLIC_GROUPS,
+    TILT_NETWORKS,
+)
 from samrot.canonicalizers.canonicalizer import Canonicalizer
 from samrot.canonicalizers.escnn_wrn import EscnnWRN, PlainWRN
 from samrot.canonicalizers.orbit_cnn import OrbitLite
@@ -89,7 +94,8 @@ def build_canonicalizer(
 
     Args:
         architecture: a key of ``CANONICALIZERS``.
-        group: C4 or D4; D4 takes an architecture over the orbit.
+        group: C4, or, of architectures over the orbit, C8, C16 or D4; ``escnn_wrn`` takes C8 and
+            C16 too.
         size, frame: size and frame of the ``Thumbnail``.
         mirror_average, aspect_log_odds: as in ``Canonicalizer``.
         options: options of the network (``widths``, ``blocks``, ``dropout``, ...).
@@ -312,12 +318,13 @@ def _build_network(
 ) -> nn.Module:
     """A network of ``CANONICALIZERS`` for a group, with random weights."""
     group = find_group(group_name)
-    if architecture in OVER_ANY_GROUP:
+    fitting = OVER_ANY_GROUP + (() if group.has_mirrors else OVER_CYCLIC_GROUPS)
+    if architecture in fitting:
         return _fitting(builder, options, group=group)
     if group is not C4:
         raise InputError(
             f"canonicalizer group is {group.name} for {architecture!r}, which is made for C4; "
-            f"choose one of: {', '.join(OVER_ANY_GROUP)}"
+            f"choose one of: {', '.join(fitting)}"
         )
     return _fitting(builder, options)
 

@@ -80,6 +80,11 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
     paths = without_results(paths, Path(settings.out))[: settings.limit]
     canonicalizer = settings.canonicalizer.load(settings.device)
     group = canonicalizer.group
+    if not group.is_exact:
+        raise InputError(
+            f"canonicalizer {settings.canonicalizer.name} is of {group.name}, by which photos "
+            "cannot be moved without resampling; expected one of C4 or D4"
+        )
     prior = settings.prior or [1.0] + [0.0] * (group.order - 1)
     if len(prior) != group.order or abs(sum(prior) - 1) > 1e-4 or min(prior) < 0:
         raise InputError(f"prior is {prior}; expected {group.order} shares that sum to 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import warnings
@@ -67,6 +68,20 @@ def read_image(path: str | Path, *, apply_exif: bool | None = True) -> np.ndarra
         return exact.move_image(pixels, moved)
 
 
+def decode_image(content: bytes, name: str) -> np.ndarray:
+    """A photo from the bytes of its file, as ``read_image`` reads it, EXIF applied.
+
+    Args:
+        content: the bytes.
+        name: path of the file, for its suffix and for messages.
+
+    Raises:
+        InputError: if it is not an image, or truncated.
+    """
+    with _decoded(io.BytesIO(content), Path(name)) as stored:
+        return _to_rgb8(ImageOps.exif_transpose(stored))
+
+
 def exif_orientation(path: str | Path) -> int:
     """The EXIF orientation of a photo, 1..8; 1 (as stored) where there is none.
 
@@ -108,6 +123,13 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """An image file; what goes wrong with it in the block is an ``InputError`` that names it."""
     if not path.is_file():
         raise MissingFileError(f"image {path} does not exist; expected an image file")
+    with _decoded(path, path) as stored:
+        yield stored
+
+
+@contextmanager
+def _decoded(file: Path | io.BytesIO, path: Path) -> Iterator[Image.Image]:
+    """As ``_opened``, of a file that is there, or of its content; ``path`` names it."""
     if path.suffix.lower() in _HEIF_SUFFIXES:
         try:
             from pillow_heif import register_heif_opener
@@ -120,7 +142,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         Image.init()  # registers what this Pillow reads
         readable = [name for name in FORMATS if name in Image.OPEN]
-        with Image.open(path, formats=readable) as stored:
+        with Image.open(file, formats=readable) as stored:
             yield stored
     except Image.DecompressionBombError as error:
         raise InputError(

@@ -136,7 +136,7 @@ class PoseAccuracy:
         ]
         canonicalised = np.bincount(remaining, minlength=group.order) / len(remaining)
         divergence = kl_divergence(np.array(prior), canonicalised)
-        cyclic = not any(group.mirrors(g) for g in range(group.order))
+        cyclic = not group.has_mirrors
         return {
             "canonicalizer": name,
             "group": group.name,

@@ -26,7 +26,7 @@ def summary_table(summary: dict[str, Any]) -> str:
         "",
         *markdown(*_main_table(summary)),
         "",
-        *_interval_lines(summary),
+        *interval_lines(summary),
     ]
     for method, result in methods.items():
         notes = [f"identical masks {_cell(result['equivariance']['identical_masks'])}"]
@@ -52,7 +52,7 @@ def summary_table(summary: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"seconds: {seconds}", ""])
 
 
-def _interval_lines(summary: dict[str, Any]) -> list[str]:
+def interval_lines(summary: dict[str, Any]) -> list[str]:
     """The intervals, where the run has some; differences that may be none are marked."""
     found = summary.get("intervals")
     if not found:
@@ -66,7 +66,7 @@ def _interval_lines(summary: dict[str, Any]) -> list[str]:
             difference = (part.get("minus_none") or {}).get("average")
             holds_zero = difference is not None and difference[0] <= 0 <= difference[1]
             mark = " (holds 0)" if holds_zero else ""
-            name = "segm AP" if quantity == "AP" else "box AP"
+            name = {"AP": "segm AP", "bbox_AP": "box AP"}.get(quantity, quantity)
             cells = [_range(part["average"]), _range(difference) + mark]
             rows.append([method, name, *cells, _range(part.get("retention"))])
     header = ["method", "quantity", "average over the views", "minus none", "retention"]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from samrot.errors import InputError, check_choice, check_count
-from samrot.geometry.plane import PlaneTransform, snap_to_grid
+from samrot.geometry.plane import PHOTO_FILL, PlaneTransform, snap_to_grid
 from samrot.geometry.pose import Pose
 from samrot.robust.pose_sources import GivenPose, PoseSource
 from samrot.runtime.batches import in_batches
@@ -27,6 +27,7 @@ from samrot.structures.segmentation import Segmentation
 
 PROMPTS_PER_BATCH = 16
 TILT_POLICIES = ("quarter", "full", "auto")
+SCORES_CANVAS = "same"  # of what a classifier is shown; all other models see all of the photo
 Result = TypeVar("Result")
 
 
@@ -39,15 +40,23 @@ class CanonicalFrame:
         transform: change of frame from the user's frame to the canonical one.
         snapped: prompts are rounded to 1/64 px, so that those of all elements of an exact orbit
             agree: if and only if a canonicalizer estimated the pose.
+        fill: colour of what lies outside of a photo whose tilt is undone; None repeats its edge.
     """
 
     pose: Pose
     transform: PlaneTransform
     snapped: bool
+    fill: tuple[float, ...] | None = PHOTO_FILL
 
     @classmethod
     def of_pose(
-        cls, pose: Pose, size_hw: tuple[int, int], *, tilt: str = "quarter", snapped: bool = False
+        cls,
+        pose: Pose,
+        size_hw: tuple[int, int],
+        *,
+        tilt: str = "quarter",
+        canvas: str = "expand",
+        snapped: bool = False,
     ) -> CanonicalFrame:
         """The frame in which a photo of that pose and (height, width) is canonical.
 
@@ -55,15 +64,19 @@ class CanonicalFrame:
             pose: pose of the photo.
             size_hw: its size.
             tilt: ``quarter`` undoes the exact part alone, ``full`` the tilt too.
+            canvas: where a tilt is undone, ``expand`` shows all of the photo, and fills what is
+                beside it; ``same`` keeps its size, and repeats its edge: for models that take
+                photos of one size.
             snapped: see the class.
         """
         check_choice("tilt", tilt, TILT_POLICIES[:2])
         undone = pose if tilt == "full" else replace(pose, tilt_deg=0.0)
-        return cls(pose, PlaneTransform.to_canonical(undone, size_hw, "expand"), snapped)
+        transform = PlaneTransform.to_canonical(undone, size_hw, canvas)
+        return cls(pose, transform, snapped, PHOTO_FILL if canvas == "expand" else None)
 
     def canonical_image(self, image: np.ndarray) -> np.ndarray:
         """The photo, (H, W, 3), in the canonical frame, contiguous."""
-        return self.transform.image(image)
+        return self.transform.image(image, self.fill)
 
     def canonical_prompts(self, prompts: Prompts, *, in_canonical: bool = False) -> Prompts:
         """Prompts from the user's frame; where a tilt is undone, mask inputs are canonical.
@@ -133,6 +146,7 @@ def find_frame(
     *,
     size_hw: tuple[int, int] | None = None,
     tilt: str = "quarter",
+    canvas: str = "expand",
 ) -> CanonicalFrame:
     """Estimate the pose of a photo, and how it lies in the canonical frame.
 
@@ -140,12 +154,12 @@ def find_frame(
         image: (H, W, 3) uint8 RGB, what the pose source is shown.
         source: source of the pose.
         size_hw: (height, width) of the photo, if it is shown at another size.
-        tilt: policy as in ``CanonicalFrame.of_pose``.
+        tilt, canvas: as in ``CanonicalFrame.of_pose``.
     """
     pose = source.estimate(image)
     size_hw = (image.shape[0], image.shape[1]) if size_hw is None else size_hw
     return CanonicalFrame.of_pose(
-        pose, size_hw, tilt=tilt, snapped=not isinstance(source, GivenPose)
+        pose, size_hw, tilt=tilt, canvas=canvas, snapped=not isinstance(source, GivenPose)
     )
 
 
@@ -156,6 +170,7 @@ def walk(
     move_back: Callable[[CanonicalFrame, Result], Result],
     *,
     tilt: str = "quarter",
+    canvas: str = "expand",
 ) -> Result:
     """Run a model on the canonical photo, and move what it says back.
 
@@ -164,9 +179,9 @@ def walk(
         source: source of the pose.
         model: takes the canonical photo.
         move_back: takes results from the canonical frame, as ``CanonicalFrame.user_detections``.
-        tilt: policy as in ``CanonicalFrame.of_pose``.
+        tilt, canvas: as in ``CanonicalFrame.of_pose``.
     """
-    frame = find_frame(image, source, tilt=tilt)
+    frame = find_frame(image, source, tilt=tilt, canvas=canvas)
     return move_back(frame, model(frame.canonical_image(image)))
 
 

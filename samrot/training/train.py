@@ -50,7 +50,8 @@ class CanonicalizerSettings:
     Args:
         architecture: gcnn, gwrn, escnn_wrn, orbit_cnn or orbit_lite0, 1 or 2; or tilt_lite0 or 1,
             which finds the tilt that is left after the base.
-        group: c4, or d4 (mirror images too; the orbit architectures).
+        group: c4, or d4 (mirror images too; the orbit architectures), or c8 or c16 (those, and
+            escnn_wrn).
         base: name of a bundled canonicalizer, whose weights are kept as they are and not saved
             again: only what it lacks is trained.
         size: side of the thumbnail, pixels.
@@ -144,7 +145,7 @@ class TrainSettings(FitSettings):
         group = find_group(self.canonicalizer.group)
         if self.prior is None:
             self.prior = [1.0] + [0.0] * (group.order - 1)
-        if group is not C4 and self.augmentation.mirror:
+        if group.has_mirrors and self.augmentation.mirror:
             raise InputError(
                 f"augmentation.mirror is {self.augmentation.mirror} for {group.name}, which is to "
                 "tell mirror images apart; set it to 0"

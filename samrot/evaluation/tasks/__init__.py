@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from samrot.evaluation.records import Record
+from samrot.evaluation.tasks.classification import ClassificationTask
 from samrot.evaluation.tasks.pointcloud import PointCloudTask
 from samrot.evaluation.tasks.segmentation import SegmentationTask
 
@@ -60,6 +61,10 @@ class Task(Protocol):
         ...
 
 
-TASKS: dict[str, type[Task]] = {"segmentation": SegmentationTask, "pointcloud": PointCloudTask}
+TASKS: dict[str, type[Task]] = {
+    "segmentation": SegmentationTask,
+    "classification": ClassificationTask,
+    "pointcloud": PointCloudTask,
+}
 
 __all__ = ["TASKS", "Task"]
