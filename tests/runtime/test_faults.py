@@ -22,9 +22,9 @@ from samrot.commands.rotate_coco import rotate_coco
 from samrot.data.coco import DataSettings
 from samrot.data.photos import PhotoSettings
 from samrot.errors import InputError
-from samrot.evaluation.records import RecordAppender
 from samrot.evaluation.runner import evaluate
 from samrot.evaluation.settings import EvaluateSettings
+from samrot.runtime.records import RecordAppender
 from samrot.segmenters import SegmenterSettings
 from samrot.training.fit import OptimSettings
 from samrot.training.train import CanonicalizerSettings, TrainSettings, train

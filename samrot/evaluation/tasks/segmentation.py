@@ -18,7 +18,6 @@ from samrot.data.coco import CocoDataset
 from samrot.errors import InputError
 from samrot.evaluation.methods import METHODS
 from samrot.evaluation.prompts import PromptKind, PromptSource, ViewPrompts, build_prompt_source
-from samrot.evaluation.records import Record
 from samrot.evaluation.results import coco_results
 from samrot.evaluation.settings import DETECTOR, EvaluateSettings, sample
 from samrot.evaluation.summary import summarise
@@ -27,6 +26,7 @@ from samrot.evaluation.views import OrbitView
 from samrot.geometry.rle import RLE, encode_mask, rle_iou
 from samrot.robust.pipeline import CanonicalFrame, CanonicalImage, Pipeline, find_frame
 from samrot.runtime.background import in_background
+from samrot.runtime.records import Record
 from samrot.runtime.run_folder import RunFolder
 from samrot.scoring import image_matches
 from samrot.segmenters import Segmenter
@@ -129,6 +129,7 @@ class SegmentationTask:
 
     settings_class: ClassVar[type] = EvaluateSettings
     item: ClassVar[str] = "image"
+    part: ClassVar[str] = "boxes"
 
     def __init__(
         self,
@@ -185,6 +186,11 @@ class SegmentationTask:
     def table(summary: dict[str, Any]) -> str:
         """The summary, for a person."""
         return summary_table(summary)
+
+    @staticmethod
+    def num_parts(record: Record) -> int:
+        """See ``Task``."""
+        return sum(len(v["masks"]) for found in record["methods"].values() for v in found.values())
 
     def close(self) -> None:
         """Let the models go."""
