@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from samrot.errors import InputError, MissingFileError
 from samrot.geometry import exact
@@ -135,8 +135,9 @@ def _opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Im
             f"image {path} is too large ({error}); scale it down, or cut it into parts"
         ) from error
     except _DAMAGED as error:
+        reason = "it is of no such kind" if isinstance(error, UnidentifiedImageError) else error
         raise InputError(
-            f"image {path} cannot be decoded ({error}); it is truncated, or no "
+            f"image {path} cannot be decoded ({reason}); it is truncated, or no "
             f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}: restore or remove the file"
         ) from error
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from samrot.data.images import IMAGE_SUFFIXES, list_images
 from samrot.data.photos import read_list, without_results
-from samrot.data.storage import Place, find_place, list_files, list_members
+from samrot.data.storage import Place, find_place, list_files, list_members, normal
 from samrot.errors import InputError, MissingFileError
 
 _LIST, _TAR = ".txt", ".tar"
@@ -63,7 +63,7 @@ def _named(source: str, results: Sequence[Place]) -> Iterable[tuple[str, Place]]
         listed = list_files(place)
         if len(listed) == 1 or any(sign in place for sign in "*?["):
             return listed.items()
-        below = tuple(f"{folder.rstrip('/')}/" for folder in results if isinstance(folder, str))
+        below = tuple(f"{normal(folder)}/" for folder in results if isinstance(folder, str))
         return [
             (name, uri)
             for name, uri in listed.items()

@@ -116,6 +116,13 @@ def remove_files(folder: Place, *patterns: str) -> None:
                     system.rm_file(name)
 
 
+def normal(uri: str) -> str:
+    """A URI as ``list_files`` gives it."""
+    with _reaching(uri) as (system, path):
+        found: str = system.unstrip_protocol(path)
+        return found
+
+
 def list_files(uri: str) -> dict[str, str]:
     """The files that a URI names, by their paths relative to the folder, or by their names.
 

@@ -62,8 +62,15 @@ class RayWorkers:
                 num_cpus=1, num_gpus=num_gpus, max_restarts=-1, max_task_retries=_RETRIES
             )(_RemoteWorker)
             self.workers = [remote.remote(build, device, number) for number in range(count)]
-            for ready in [worker.load.remote() for worker in self.workers]:
-                self._result(ready)
+            loaded = [worker.load.remote() for worker in self.workers]
+            failures = []
+            for reference in loaded:  # all of them: Ray prints an error that nobody asked for
+                try:
+                    self._result(reference)
+                except (InputError, OSError) as error:
+                    failures.append(error)
+            if failures:
+                raise failures[0]
         except BaseException:
             self.close()
             raise
