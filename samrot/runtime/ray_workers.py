@@ -47,6 +47,7 @@ class RayWorkers:
         if self.is_own:
             local: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": count}
             ray.init(include_dashboard=False, log_to_driver=False, **local)
+        self.workers: list[Any] = []
         try:
             if device == "auto":
                 device = "cuda" if ray.cluster_resources().get("GPU", 0) >= count else "cpu"
@@ -61,7 +62,8 @@ class RayWorkers:
             remote: Any = ray.remote(
                 num_cpus=1, num_gpus=num_gpus, max_restarts=-1, max_task_retries=_RETRIES
             )(_RemoteWorker)
-            self.workers = [remote.remote(build, device, number) for number in range(count)]
+            for number in range(count):
+                self.workers.append(remote.remote(build, device, number))
             loaded = [worker.load.remote() for worker in self.workers]
             failures = []
             for reference in loaded:  # all of them: Ray prints an error that nobody asked for
@@ -97,7 +99,8 @@ class RayWorkers:
 
     def close(self) -> None:
         """End what was started here."""
-        self.workers = []
+        while self.workers:
+            self.ray.kill(self.workers.pop())
         if self.is_own and self.ray.is_initialized():
             self.ray.shutdown()
 
