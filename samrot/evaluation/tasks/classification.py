@@ -15,13 +15,13 @@ from samrot.data.classified_photos import ClassifiedPhotos, ClassifiedPhotoSetti
 from samrot.errors import InputError, check_choice, check_count
 from samrot.evaluation.class_summary import class_table, summarise_classes
 from samrot.evaluation.methods import POSE_METHODS
-from samrot.evaluation.records import Record
 from samrot.evaluation.settings import RunSettings, sample
 from samrot.evaluation.views import GROUPS, OrbitView, find_views
 from samrot.geometry.plane import PlaneTransform
 from samrot.models.classifiers import Classifier, NetworkClassifier, load_classifier
 from samrot.robust.pipeline import SCORES_CANVAS, find_frame
 from samrot.robust.pose_sources import PoseSource
+from samrot.runtime.records import Record
 
 CYCLIC = tuple(name for name, group in GROUPS.items() if not group.has_mirrors)
 
