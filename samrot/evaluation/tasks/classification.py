@@ -116,6 +116,7 @@ class ClassificationTask:
 
     settings_class: ClassVar[type] = ClassificationSettings
     item: ClassVar[str] = "image"
+    part: ClassVar[str] = "views"
 
     def __init__(
         self, settings: ClassificationSettings, dataset: ClassifiedPhotos, device: str
@@ -169,6 +170,11 @@ class ClassificationTask:
     def texts(summary: dict[str, Any]) -> dict[str, str]:
         """See ``Task``."""
         return {"summary.md": class_table(summary)}
+
+    @staticmethod
+    def num_parts(record: Record) -> int:
+        """Views of the photo, of every method."""
+        return sum(len(by_view) for by_view in record["methods"].values())
 
     def close(self) -> None:
         """Let the models go."""
