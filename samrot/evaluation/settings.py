@@ -11,7 +11,7 @@ import numpy as np
 from samrot.canonicalizers import CanonicalizerChoice
 from samrot.data.coco import DataSettings
 from samrot.errors import InputError, check_choice, check_count
-from samrot.evaluation.methods import METHODS
+from samrot.evaluation.methods import METHODS, POSE_METHODS
 from samrot.evaluation.prompts import PromptSettings
 from samrot.evaluation.views import ANGLES, OrbitView, check_views, find_views
 from samrot.robust.pipeline import TILT_POLICIES
@@ -41,7 +41,7 @@ class RunSettings:
         nodes: machines; with more than one, start samrot by ``torchrun``.
     """
 
-    known_methods: ClassVar[Collection[str]] = METHODS
+    known_methods: ClassVar[Collection[str]] = POSE_METHODS
     may_grow: ClassVar[Collection[str]] = ("limit",)  # without what was run being lost
 
     out: str
@@ -73,6 +73,9 @@ class RunSettings:
 class EvaluateSettings(RunSettings):
     """Settings of ``samrot evaluate``, besides those of every task.
 
+    Methods that segment more than one turn of a photo: confidence (the segmenter's predicted IoU
+    picks the turn), hybrid (the canonicalizer does where it is sure), tta (mean of the logits).
+
     Args:
         data: a COCO-format dataset of upright photos.
         task: segmentation; or pointcloud, which has settings of its own.
@@ -96,6 +99,7 @@ class EvaluateSettings(RunSettings):
             grow.
     """
 
+    known_methods: ClassVar[Collection[str]] = METHODS
     may_grow: ClassVar[Collection[str]] = ("limit", "bootstrap")
 
     data: DataSettings
@@ -142,6 +146,7 @@ class EvaluateSettings(RunSettings):
                     f"segmenter.name is {DETECTOR}, which takes no other segmenter setting and no "
                     "score; leave them out"
                 )
+        self._check_methods()
         check_count("bootstrap", self.bootstrap, 0)
         check_count("images_per_batch", self.images_per_batch, 1)
 
@@ -158,6 +163,20 @@ class EvaluateSettings(RunSettings):
                 for angle, path in of_views.items()
             },
         }
+
+    def _check_methods(self) -> None:
+        many = [name for name in self.methods if name not in POSE_METHODS]
+        if many and self.segmenter.name == DETECTOR:
+            raise InputError(
+                f"methods holds {many[0]}, which asks a segmenter, but segmenter.name is "
+                f"{DETECTOR}; leave it out"
+            )
+        differ = self.prompts.source == "detector" or isinstance(self.prompts.file, dict)
+        if differ and "tta" in self.methods:
+            raise InputError(
+                "methods holds tta, whose masks are of the same prompts in every turn, but the "
+                "detector gives others in each; leave it out, or set prompts.source to gt"
+            )
 
     @property
     def undone(self) -> str:

@@ -13,13 +13,13 @@ import numpy as np
 from samrot.data.coco import CocoDataset
 from samrot.evaluation.intervals import KeptMatches
 from samrot.evaluation.methods import METHODS
-from samrot.evaluation.records import Record
 from samrot.evaluation.results import ResultsFile, coco_results
 from samrot.evaluation.settings import EvaluateSettings
 from samrot.evaluation.views import OrbitView, average_key, name_group
 from samrot.files import replacing
 from samrot.geometry.groups import C4, C8, D4
 from samrot.geometry.rle import RLE
+from samrot.runtime.records import Record
 from samrot.scoring import METRICS, Equivariance, average_precision, mean
 from samrot.scoring.pose_statistics import angle_statistics, reliability, wilson_error
 from samrot.structures.fingerprints import describe_known
@@ -133,6 +133,7 @@ class _MethodRecords:
         self.ious: dict[str, list[float]] = {view.key: [] for view in views}
         self.equivariance = Equivariance()
         self.names_instances = True
+        self.encoder_passes: list[float] = []
         self.poses: list[tuple[int, int]] = []  # true and estimated
         self.correct: list[bool] = []  # the pose
         self.confidence: list[float | None] = []  # of it
@@ -143,6 +144,7 @@ class _MethodRecords:
         results = [by_view[view.key] for view in self.views]
         for view, result in zip(self.views, results, strict=True):
             self.ious[view.key] += result.get("ious", [])
+            self.encoder_passes.append(result.get("encoder_passes", 1))
             if self.method.estimates:
                 element, tilt_deg = result["pose"], result.get("tilt_deg", 0.0)  # 0.1.0 had none
                 self.poses.append((view.pose.element, element))
@@ -169,7 +171,11 @@ class _MethodRecords:
             }
             for view in self.views
         }
-        result: dict[str, Any] = {"angles": by_view, **_averages(by_view, self.group)}
+        result: dict[str, Any] = {
+            "angles": by_view,
+            **_averages(by_view, self.group),
+            "encoder_passes": mean(self.encoder_passes),
+        }
         equivariance = self.equivariance if self.names_instances else Equivariance()
         result["equivariance"] = equivariance.compute()
         if self.method.estimates:

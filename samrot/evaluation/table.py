@@ -26,7 +26,7 @@ def summary_table(summary: dict[str, Any]) -> str:
         "",
         *markdown(*main_table(summary)),
         "",
-        *_interval_lines(summary),
+        *interval_lines(summary),
     ]
     for method, result in methods.items():
         notes = [f"identical masks {format_cell(result['equivariance']['identical_masks'])}"]
@@ -39,6 +39,8 @@ def summary_table(summary: dict[str, Any]) -> str:
                     f"angle error median {errors['median']:.1f} degrees, "
                     f"{format_cell(errors['within_45'])} within 45"
                 )
+        if (passes := result.get("encoder_passes", 1)) != 1:
+            notes.append(f"{passes:.2f} encoder passes a photo")
         lines.append(f"{method}: " + ", ".join(notes))
     if known := summary.get("trained_on"):
         counts = [
@@ -66,7 +68,7 @@ def interval_table(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]
             difference = (part.get("minus_none") or {}).get("average")
             holds_zero = difference is not None and difference[0] <= 0 <= difference[1]
             mark = " (holds 0)" if holds_zero else ""
-            name = "segm AP" if quantity == "AP" else "box AP"
+            name = {"AP": "segm AP", "bbox_AP": "box AP"}.get(quantity, quantity)
             cells = [_range(part["average"]), _range(difference) + mark]
             rows.append([method, name, *cells, _range(part.get("retention"))])
     return ["method", "quantity", "average over the views", "minus none", "retention"], rows
@@ -79,7 +81,8 @@ def interval_caption(summary: dict[str, Any]) -> str:
     return f"{share} intervals, {found['resamples']} paired resamples of the photos:"
 
 
-def _interval_lines(summary: dict[str, Any]) -> list[str]:
+def interval_lines(summary: dict[str, Any]) -> list[str]:
+    """The lines of that table, and what it is; none where the run has no intervals."""
     table = interval_table(summary)
     return [] if table is None else [interval_caption(summary), "", *markdown(*table), ""]
 

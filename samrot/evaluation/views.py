@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from samrot.errors import InputError, check_choice, check_range
-from samrot.geometry.groups import C4, C8, D4, rotation_angle_deg
+from samrot.geometry.groups import C4, C8, D4, FiniteGroup, rotation_angle_deg
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose, factor_angle
 
@@ -22,10 +22,12 @@ class OrbitView:
     Args:
         key: name in records, tables and files: the angle, or m and the angle of a mirrored view.
         pose: pose that the upright photo is brought to.
+        group: group of the poses that a method may take it to be in.
     """
 
     key: str
     pose: Pose
+    group: FiniteGroup = C4
 
     @property
     def file_key(self) -> str:
@@ -56,7 +58,7 @@ def find_views(angles: Sequence[float], group: str | None) -> list[OrbitView]:
     if group is not None:
         elements = GROUPS[group]
         poses = [Pose.of_element(elements, g) for g in range(elements.order)]
-        return [OrbitView(*pair) for pair in zip(elements.names, poses, strict=True)]
+        return [OrbitView(*pair, elements) for pair in zip(elements.names, poses, strict=True)]
     return [OrbitView(f"{angle:g}", Pose(*factor_angle(angle))) for angle in angles]
 
 

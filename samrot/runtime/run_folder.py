@@ -26,6 +26,7 @@ from samrot.runtime.locks import LOCK_FILE, alone_in
 _CONFIG = "config.yaml"
 _INPUTS = "inputs.json"
 _STATE = "state.pt"
+_WHERE = ("out", "executor", "devices", "nodes", "workers", "report")
 # Files that a run may have written, whole or not, before its config says that it is one.
 _OWN_BEFORE_CONFIG = (
     LOCK_FILE,
@@ -50,7 +51,8 @@ class RunFolder:
     @property
     def is_of_old_version(self) -> bool:
         """Whether samrot 0.1.0 began the evaluation: it knew of one task only."""
-        return "task" not in self._read(_CONFIG, load_yaml)
+        config = self._read(_CONFIG, load_yaml)
+        return "methods" in config and "task" not in config
 
     @classmethod
     def open(cls, path: str | Path, settings: Any, *, may_grow: Collection[str] = ()) -> RunFolder:
@@ -58,10 +60,11 @@ class RunFolder:
 
         Args:
             path: path of the run folder.
-            settings: a dataclass; written as ``config.yaml``. Where it runs (``out``, ``devices``,
-                ``nodes``, ``workers``) and its ``report`` do not count.
-            may_grow: numbers among the settings that may be larger than in the earlier run (None is
-                larger than all), since that adds work at the end.
+            settings: a dataclass; written as ``config.yaml``. Where it runs (``out``, ``executor``,
+                ``devices``, ``nodes``, ``workers``) does not count, nor whether there is a
+                ``report``.
+            may_grow: numbers among the settings, as ``optim.steps``, that may be larger than in
+                the earlier run (None is larger than all), since that adds work at the end.
 
         Raises:
             InputError: if the folder holds another run, or something else, or its config is
@@ -73,7 +76,9 @@ class RunFolder:
             stored = run._read(_CONFIG, load_yaml)
             known = _settings_of_the_work(_with_defaults(stored, type(settings)))
             changed = sorted(_differences(known, _settings_of_the_work(config)))
-            grown = {name for name in may_grow if _is_larger(config[name], known[name])}
+            grown = {
+                name for name in may_grow if _is_larger(_entry(config, name), _entry(known, name))
+            }
             if changed and grown.issuperset(changed):
                 run._write_config(config)
             elif changed:
@@ -229,6 +234,12 @@ def _step(row: Mapping[Any, Any]) -> float:
     return math.inf if torn else int(row["step"])
 
 
+def _entry(config: dict[str, Any], name: str) -> Any:
+    for key in name.split("."):
+        config = config[key]
+    return config
+
+
 def _is_larger(number: float | None, than: float | None) -> bool:
     return than is not None and (number is None or number > than)
 
@@ -265,9 +276,8 @@ def _git_revision() -> str | None:
 
 
 def _settings_of_the_work(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings that say what is run, without those that say where, or how it is shown."""
-    left_out = ("out", "devices", "nodes", "workers", "report")
-    return {k: v for k, v in config.items() if k not in left_out}
+    """The settings that say what is run, without those that say where."""
+    return {k: v for k, v in config.items() if k not in _WHERE}
 
 
 def _with_defaults(stored: Any, settings_class: Any) -> Any:

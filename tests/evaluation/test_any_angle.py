@@ -8,7 +8,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
 
 import samrot
 from samrot.data.coco import CocoDataset, DataSettings
@@ -19,36 +18,11 @@ from samrot.evaluation.settings import EvaluateSettings
 from samrot.evaluation.views import find_views, name_group
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose
-from samrot.geometry.rle import encode_mask
 from samrot.robust.pipeline import CanonicalFrame
-from samrot.segmenters import SEGMENTERS, Encoding, Prompts, Segmentation, SegmenterSettings
-from tests.conftest import write_coco
+from samrot.segmenters import SegmenterSettings
+from tests.evaluation.conftest import RODS
 
-RODS = [((60, 40), (45, 9)), ((35, 95), (28, 6)), ((100, 90), (20, 12))]  # centre, half axes
-
-
-class BrightSegmenter:
-    """What is bright and in the box; logits are how bright."""
-
-    name = "bright"
-    predicts_scores = True
-    device = torch.device("cpu")
-
-    def encode(self, image: np.ndarray) -> Encoding:
-        return Encoding((image.shape[0], image.shape[1]), image.astype(np.float32).mean(axis=2))
-
-    def decode(
-        self, encoding: Encoding, prompts: Prompts, *, return_logits: bool = False, **_: Any
-    ) -> Segmentation:
-        height, width = encoding.size_hw
-        x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-        assert prompts.boxes_xyxy is not None
-        inside = [(x > a) & (y > b) & (x < c) & (y < d) for a, b, c, d in prompts.boxes_xyxy]
-        logits = np.where(np.stack(inside), encoding.features - 190, -60.0)
-        planes = torch.from_numpy(logits.astype(np.float32))[:, None]
-        return Segmentation(
-            planes if return_logits else planes > 0, torch.ones(len(planes), 1), planes
-        )
+pytestmark = pytest.mark.usefixtures("bright")
 
 
 def bright_boxes(image: np.ndarray) -> samrot.Detections:
@@ -58,37 +32,6 @@ def bright_boxes(image: np.ndarray) -> samrot.Detections:
     boxes = np.array([[x, y, x + w, y + h] for x, y, w, h, area in bounds[1:] if area > 50], float)
     boxes = boxes.reshape(-1, 4)
     return samrot.Detections(boxes, np.full(len(boxes), 0.9), np.ones(len(boxes), int))
-
-
-@pytest.fixture(autouse=True)
-def segmenters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SEGMENTERS, "bright", lambda checkpoint, device: BrightSegmenter())
-
-
-@pytest.fixture
-def rods(tmp_path: Path) -> tuple[Path, Path]:
-    """One photo of long bright things that lie along the axes, not square."""
-    photo = np.full((120, 150, 3), 90, dtype=np.uint8)
-    photo[:8] = 40  # the top tells itself
-    annotations = []
-    for number, (centre, axes) in enumerate(RODS, start=1):
-        mask = np.zeros(photo.shape[:2], dtype=np.uint8)
-        cv2.ellipse(mask, centre, axes, 0, 0, 360, 1, -1)
-        photo[mask > 0] = 250
-        x, y, width, height = cv2.boundingRect(mask)
-        annotations.append(
-            {
-                "id": number, "image_id": 1, "category_id": 1, "iscrowd": 0,
-                "area": int(mask.sum()), "bbox": [x, y, width, height],
-                "segmentation": encode_mask(mask.astype(bool)),
-            }
-        )  # fmt: skip
-    content = {
-        "images": [{"id": 1, "file_name": "1.png", "height": 120, "width": 150}],
-        "annotations": annotations,
-        "categories": [{"id": 1, "name": "rod"}],
-    }
-    return write_coco(tmp_path / "rods", content, {"1.png": photo})
 
 
 def settings(data: tuple[Path, Path], out: Path, **changes: Any) -> EvaluateSettings:

@@ -22,11 +22,15 @@ def diagnosis_report(report: dict[str, Any], folder: Path) -> str:
     """
     names = find_group(report["group"]).names
     labels = ASSUMPTION if report["labels"] is None else f"labels: {report['labels']}"
-    worst = folder / "worst.png"
-    mistakes = []
-    if worst.is_file():
-        caption = "as stored, and as the canonicalizer corrects it"
-        mistakes = [Picture.of_image(read_image(worst), caption)]
+    sheets = {
+        "worst.png": "as stored, and as the canonicalizer corrects it",
+        "worst_angles.png": "turned at random, and as the canonicalizer corrects it",
+    }
+    mistakes = [
+        Picture.of_image(read_image(folder / name), caption)
+        for name, caption in sheets.items()
+        if (folder / name).is_file()
+    ]
     question = "is a pose that is given 80 % right 80 % of the time?"
     return render_page(
         f"{report['canonicalizer']} on {report['photos']} photos, each turned {len(names)} ways",

@@ -11,9 +11,9 @@ import numpy as np
 
 from samrot.data.coco import CocoDataset
 from samrot.drawing.overlays import DrawnObject, draw_objects, panel
-from samrot.evaluation.records import Record
 from samrot.evaluation.report.page import Picture
 from samrot.geometry.rle import RLE
+from samrot.runtime.records import Record
 from samrot.scoring import mean
 from samrot.scoring.resampled import Matches
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from samrot.data.coco import CocoDataset
-from samrot.evaluation.records import Record
 from samrot.evaluation.report.page import PageTable, Picture, Section, render_page
 from samrot.evaluation.report.photos import draw_disagreements, widest_disagreements
 from samrot.evaluation.report.plots import (
@@ -26,6 +25,7 @@ from samrot.evaluation.table import (
     main_table,
 )
 from samrot.geometry.groups import C4, D4
+from samrot.runtime.records import Record
 
 MOST_CATEGORIES = 30  # of a plot
 

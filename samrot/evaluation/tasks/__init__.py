@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from samrot.evaluation.records import Record
+from samrot.evaluation.tasks.classification import ClassificationTask
 from samrot.evaluation.tasks.pointcloud import PointCloudTask
 from samrot.evaluation.tasks.segmentation import SegmentationTask
+from samrot.runtime.records import Record
 
 
 class Task(Protocol):
@@ -22,7 +23,7 @@ class Task(Protocol):
 
     settings_class: ClassVar[type]
     item: ClassVar[str]  # what a record is of, as in ``image_id``
-    dataset: Any
+    part: ClassVar[str]  # what a model is asked about, many times a record
 
     def __init__(self, settings: Any, dataset: Any, device: str) -> None: ...
 
@@ -57,6 +58,11 @@ class Task(Protocol):
         """The run in that folder as one page of HTML."""
         ...
 
+    @staticmethod
+    def num_parts(record: Record) -> int:
+        """How many times a model was asked for it: for each box, or cloud, of each view."""
+        ...
+
     def close(self) -> None:
         """Let the models go."""
         ...
@@ -68,6 +74,10 @@ class Task(Protocol):
         ...
 
 
-TASKS: dict[str, type[Task]] = {"segmentation": SegmentationTask, "pointcloud": PointCloudTask}
+TASKS: dict[str, type[Task]] = {
+    "segmentation": SegmentationTask,
+    "classification": ClassificationTask,
+    "pointcloud": PointCloudTask,
+}
 
 __all__ = ["TASKS", "Task"]
