@@ -8,7 +8,6 @@ at once.
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib
 import logging
 import sys
@@ -31,11 +30,14 @@ from yaml import YAMLError
 
 from samrot.arguments import as_parsed, did_you_mean, find_config, option_types
 from samrot.errors import InputError, check_choice
-from samrot.files import check_yaml, load_yaml
-from samrot.runtime.processes import another_failed, is_first_to_fail
+from samrot.files import check_yaml, is_disk_full, load_yaml
+from samrot.runtime.processes import another_failed, is_first_process, is_first_to_fail
 
 _YAML = "checked yaml"
 
+_IMAGES = (
+    "photos: files, folders and patterns, here or as URIs; tar files; .txt files that list them"
+)
 SHELLS = ("bash", "zsh", "tcsh")
 
 
@@ -116,26 +118,32 @@ def _segment(settings: Any) -> int:
     from samrot.commands.segment import remarks, segment
 
     report = segment(settings)
-    print(f"{report.num_objects} objects; masks and overlays: {settings.out}")
-    for remark in remarks(report, settings):
-        _say(remark)
-    return 1 if report.failed else 0
+    print(f"{report.num_objects} objects; masks and overlays: {settings.results or settings.out}")
+    return _passed_over(remarks(report, settings), report.failed)
 
 
 def _upright(settings: Any) -> int:
-    from samrot.commands.upright import undo, upright, upright_table
+    from samrot.commands.upright import upright, upright_table
+    from samrot.commands.upright_undo import undo
 
     if settings.undo is not None:
-        restored, not_restored = undo(settings.undo)
+        restored, failed = undo(settings.undo)
         print(f"{restored} photos are as they were")
     else:
-        rows = upright(settings)
-        not_restored = {row.image: str(row.reason) for row in rows if row.action == "failed"}
-        print(upright_table(rows, settings))
+        report = upright(settings)
+        failed = report.failed
+        print(upright_table(report, settings))
         print(f"table: {settings.out}")
-    for path, reason in not_restored.items():
-        _say(f"failed: {path}: {reason}")
-    return 1 if not_restored else 0
+    return _passed_over([f"failed: {path}: {reason}" for path, reason in failed.items()], failed)
+
+
+def _passed_over(remarks: Sequence[str], failed: Collection[str]) -> int:
+    """Say what a person should know, once; the exit code."""
+    if not is_first_process():
+        return 0  # an exit code of another process would end the run
+    for remark in remarks:
+        _say(remark)
+    return 1 if failed else 0
 
 
 def _export(settings: Any) -> None:
@@ -176,12 +184,12 @@ def _add_completion_arguments(parser: ArgumentParser) -> set[str]:
 
 
 def _add_segment_arguments(parser: ArgumentParser) -> set[str]:
-    parser.add_argument("images", nargs="+", help="photos: files, folders and patterns")
+    parser.add_argument("images", nargs="+", help=_IMAGES)
     return {"images"}
 
 
 def _add_upright_arguments(parser: ArgumentParser) -> set[str]:
-    parser.add_argument("images", nargs="*", help="photos: files, folders and patterns")
+    parser.add_argument("images", nargs="*", help=_IMAGES)
     return {"images"}
 
 
@@ -334,8 +342,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
         remedy = "; free some space and run the same command again"
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return _fail(f"{error.strerror or error}{place}{remedy if full else ''}")
+        return _fail(f"{error.strerror or error}{place}{remedy if is_disk_full(error) else ''}")
     except KeyboardInterrupt:
         if is_first_to_fail():
             _say("interrupted; run the same command again")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,25 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with replacing(path) as partial:
         partial.write_text(text)
+
+
+def write_pieces(path: str | Path, pieces: Iterable[str]) -> None:
+    """Write a text file, whole or not at all, from pieces that need not fit into memory."""
+    with replacing(path) as partial, partial.open("w") as file:
+        file.writelines(pieces)
+
+
+def json_list(values: Iterable[Any]) -> Iterator[str]:
+    """The pieces of a JSON list, a value a line; NaN is refused."""
+    yield "["
+    for number, value in enumerate(values):
+        yield (",\n" if number else "\n") + json.dumps(value, allow_nan=False)
+    yield "\n]"
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether nothing more can be written, whatever file it is."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager

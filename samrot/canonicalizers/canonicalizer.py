@@ -32,6 +32,8 @@ class Canonicalizer(nn.Module):
         mirror_average: add the evidence of the mirror image, which is upright when the photo is.
             A mirror turns a rotation into its inverse, so the law of a cyclic group is kept; the
             two hands of D4 would tie.
+        mirror_below: the mirror image of a photo is asked where no pose is likelier than this
+            without it; at 1 always.
         aspect_log_odds: evidence for "upright or upside down" from a photo that is wider than high,
             and for a quarter turn from one that is higher than wide; 0 hides the aspect ratio.
 
@@ -51,6 +53,7 @@ class Canonicalizer(nn.Module):
         *,
         group: FiniteGroup = C4,
         mirror_average: bool = True,
+        mirror_below: float = 1.0,
         aspect_log_odds: float = 0.0,
     ) -> None:
         super().__init__()
@@ -63,6 +66,7 @@ class Canonicalizer(nn.Module):
         self.thumbnail = thumbnail
         self.group = group
         self.mirror_average = mirror_average
+        self.mirror_below = mirror_below
         self.aspect_log_odds = aspect_log_odds
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN)[:, None, None], False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD)[:, None, None], False)
@@ -82,9 +86,12 @@ class Canonicalizer(nn.Module):
         images = self.normalise(images)
         if not self.mirror_average:
             return self.network(images)
-        logits, mirrored = self.network(torch.cat([images, images.flip(-1)])).chunk(2)
+        return (self.network(images) + self.mirrored_evidence(images)) / 2
+
+    def mirrored_evidence(self, images: Tensor) -> Tensor:
+        """The evidence, (B, |G|), that the mirror images of normalised thumbnails hold."""
         inverse = [self.group.inverse(g) for g in range(self.group.order)]
-        return (logits + mirrored[:, inverse]) / 2
+        return self.network(images.flip(-1))[:, inverse]
 
     def aspect_signs(self) -> Tensor:
         """(|G|,) 1 for elements that keep the axes, -1 for those that swap them."""
@@ -109,7 +116,10 @@ class Canonicalizer(nn.Module):
         views = torch.from_numpy(self.thumbnail(image)).to(self.pixel_mean.device)
         height, width = image.shape[:2]
         leaning = self.aspect_log_odds / 2 * float(np.sign(width - height))
-        logits = self(views).mean(dim=0) + leaning * self.aspect_signs()
+        images, aspect = self.normalise(views), leaning * self.aspect_signs()
+        logits = self.network(images).mean(dim=0) + aspect
+        if self.mirror_average and float(logits.softmax(0).max()) <= self.mirror_below:
+            logits = (logits + self.mirrored_evidence(images).mean(dim=0) + aspect) / 2
         if not bool(torch.isfinite(logits).all()):
             raise InputError(
                 f"the canonicalizer's logits are {logits.tolist()}; expected finite numbers: its "

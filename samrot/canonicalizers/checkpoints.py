@@ -42,6 +42,7 @@ _HEADER: dict[str, tuple[type, ...]] = {
     "size": (int,),
     "frame": (str,),
     "mirror_average": (bool,),
+    "mirror_below": (float, int),
     "aspect_log_odds": (float, int),
     "options": (dict,),
 }
@@ -87,6 +88,7 @@ def build_canonicalizer(
     size: int = 97,
     frame: str = "square",
     mirror_average: bool = True,
+    mirror_below: float = 1.0,
     aspect_log_odds: float = 0.0,
     **options: Any,
 ) -> Canonicalizer:
@@ -97,7 +99,7 @@ def build_canonicalizer(
         group: C4, or, of architectures over the orbit, C8, C16 or D4; ``escnn_wrn`` takes C8 and
             C16 too.
         size, frame: size and frame of the ``Thumbnail``.
-        mirror_average, aspect_log_odds: as in ``Canonicalizer``.
+        mirror_average, mirror_below, aspect_log_odds: as in ``Canonicalizer``.
         options: options of the network (``widths``, ``blocks``, ``dropout``, ...).
 
     Raises:
@@ -109,6 +111,7 @@ def build_canonicalizer(
         "size": size,
         "frame": frame,
         "mirror_average": mirror_average,
+        "mirror_below": mirror_below,
         "aspect_log_odds": aspect_log_odds,
     }
     network = _build_network(CANONICALIZERS[architecture], architecture, group, options)
@@ -177,6 +180,7 @@ def save_canonicalizer(
             "size": canonicalizer.thumbnail.size,
             "frame": canonicalizer.thumbnail.frame,
             "mirror_average": canonicalizer.mirror_average,
+            "mirror_below": canonicalizer.mirror_below,
             "aspect_log_odds": canonicalizer.aspect_log_odds,
         }
     header = {"architecture": architecture, **header, "options": options}
@@ -242,7 +246,9 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
         base = load_canonicalizer(header["base"])
         state = {**base.network.state_dict(), **state}
         trained_on = union(trained_on, base.trained_on)
-    canonicalizer = _rebuild(path, state, {"group": C4.name, **header, **bundled})
+    canonicalizer = _rebuild(
+        path, state, {"group": C4.name, "mirror_below": 1.0, **header, **bundled}
+    )
     canonicalizer.trained_on = trained_on
     if canonicalizer.aspect_log_odds == header["aspect_log_odds"]:  # that it was calibrated with
         canonicalizer.set_threshold = set_threshold
@@ -342,11 +348,13 @@ def _fitting(builder: Callable[..., nn.Module], options: dict[str, Any], **fixed
 
 
 def _assemble(network: nn.Module, settings: dict[str, Any]) -> Canonicalizer:
+    check_range("canonicalizer mirror_below", settings["mirror_below"], 0, 1)
     check_range("canonicalizer aspect_log_odds", settings["aspect_log_odds"], -1e3, 1e3)
     return Canonicalizer(
         network,
         Thumbnail(settings["size"], settings["frame"]),
         group=find_group(settings["group"]),
         mirror_average=settings["mirror_average"],
+        mirror_below=settings["mirror_below"],
         aspect_log_odds=settings["aspect_log_odds"],
     )

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
-from samrot.canonicalizers import CanonicalizerChoice, load_canonicalizer
-from samrot.commands.segment_results import (
-    remove_result,
-    result_folders,
-    write_dataset,
-    write_result,
-)
-from samrot.data.images import exif_orientation, read_image
-from samrot.data.photos import name_photos
+from samrot.canonicalizers import CanonicalizerChoice
+from samrot.commands.photo_runs import NAME, PhotoRunSettings, names_digest, results_root
+from samrot.commands.segment_photo import SegmentItem, SegmentWorker
+from samrot.commands.segment_results import result_folders, write_dataset
+from samrot.data.photo_names import name_photos
 from samrot.data.prompt_files import prompts_from_numbers, read_prompts
-from samrot.drawing.overlays import DrawnObject
 from samrot.errors import InputError, check_choice, check_range
-from samrot.geometry.plane import PlaneTransform
-from samrot.geometry.pose import Pose, exif_element
-from samrot.geometry.rle import encode_mask
-from samrot.robust.mask_generator import RobustMaskGenerator
-from samrot.robust.predictor import RobustPredictor
-from samrot.runtime.locks import alone_in
-from samrot.segmenters import SamSegmenter, SegmenterSettings
-from samrot.structures.prompts import Prompts, check_prompts
+from samrot.robust.pipeline import TILT_POLICIES
+from samrot.runtime.runner import Job, run_job
+from samrot.segmenters import SegmenterSettings
+from samrot.structures.prompts import Prompts
 
 DEMO_SEGMENTER = "sam_mini"
 FRAMES = ("displayed", "stored", "upright")
@@ -65,11 +53,10 @@ class EverythingSettings:
 
 
 @dataclass(kw_only=True)
-class SegmentSettings:
-    """Settings of ``samrot segment``.
+class SegmentSettings(PhotoRunSettings):
+    """Settings of ``samrot segment``, besides which photos and where it runs.
 
     Args:
-        images: files, folders (searched with their subfolders) and patterns.
         box: x0 y0 x1 y1 of an object in every photo, pixels of the photo as it is displayed; four
             more, or the option again, for each further object.
         point: x y of a click on one more object, pixels as of box; further clicks add up.
@@ -77,18 +64,19 @@ class SegmentSettings:
         prompts: CSV or JSON file of boxes and points by file name, instead of box and point.
         everything: segment all that is in the photo, from a grid of clicks, without prompts.
         grid: the grid of clicks of everything, and what is kept of it.
-        out: folder; each photo gets one in it (mask_000.png and so on, masks.json, overlay.png),
-            and all of them are in its annotations.json (COCO) and index.json.
+        out: run folder; one that exists with the same settings is continued. Each photo gets a
+            folder in it (mask_000.png and so on, masks.json, overlay.png), and all of them are in
+            its annotations.json (COCO) and index.json.
         segmenter: which segmenter, and how prompts are decoded.
         canonicalizer: which canonicalizer.
         frame: frame in which masks are written: displayed (EXIF orientation applied, as viewers
             show the photo), stored, or upright, as the canonicalizer has it; prompts are always in
             the displayed one.
+        tilt: what of a pose is undone: quarter (quarter turns and mirrors), full (a tilt too, by
+            one warp), or auto: quarter for prompts, which fit the photo as it is, else full.
         min_confidence: probability of its pose below which a photo is named as uncertain.
-        device: where the models run: cpu, cuda, cuda:1, mps, or auto.
     """
 
-    images: list[str]
     out: str
     box: list[float] = field(default_factory=list)
     point: list[float] = field(default_factory=list)
@@ -99,11 +87,13 @@ class SegmentSettings:
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
     canonicalizer: CanonicalizerChoice = field(default_factory=CanonicalizerChoice)
     frame: str = "displayed"
+    tilt: str = "auto"
     min_confidence: float = 0.5
-    device: str = "cpu"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("frame", self.frame, FRAMES)
+        check_choice("tilt", self.tilt, TILT_POLICIES)
         check_range("min_confidence", self.min_confidence, 0, 1)
         given = {
             "box or point": bool(self.box or self.point or self.label),
@@ -141,75 +131,61 @@ class SegmentReport:
 
 
 def segment(settings: SegmentSettings) -> SegmentReport:
-    """Segment photos; those that cannot be read or prompted are passed over.
+    """Run, or continue, the segmentation of photos; several processes share the work.
+
+    Photos that cannot be read or prompted are passed over, and tried again by the same command.
 
     Raises:
         InputError: if the settings are off, before any photo is looked at.
+        OSError: if results cannot be written; what is done stays done.
     """
-    out = Path(settings.out)
-    photos = name_photos(settings.images, out)
+    root = results_root(settings, settings.out)
+    photos = name_photos(settings.images, [Path(settings.out), root])
     prompts = _prompts_by_photo(settings, photos)
-    segmenter = settings.segmenter.load(settings.device)
-    canonicalizer = load_canonicalizer(settings.canonicalizer.name, device=settings.device)
-    predictor = RobustPredictor(segmenter, canonicalizer)
-    generator = None
-    if settings.everything:
-        if not isinstance(segmenter, SamSegmenter):
-            raise InputError(f"everything needs a segment_anything model, not {segmenter.name}")
-        generator = RobustMaskGenerator(
-            segmenter, canonicalizer=canonicalizer, **settings.grid.chosen()
+    is_prompted = {name: settings.everything or bool(prompts.get(name)) for name in photos}
+    folders = result_folders(name for name in photos if is_prompted[name])
+    items = {
+        name: SegmentItem(name, photos[name], folder, tuple(prompts.get(name, ())))
+        for name, folder in folders.items()
+    }
+    digest = names_digest(items)
+
+    def build(device: str, rank: int) -> SegmentWorker:
+        return SegmentWorker(
+            root,
+            settings.segmenter,
+            settings.canonicalizer,
+            device,
+            settings.frame,
+            settings.tilt,
+            settings.min_confidence,
+            settings.grid.chosen() if settings.everything else None,
         )
-    num_objects, failed, uncertain = 0, {}, {}
-    unprompted = [name for name in photos if generator is None and not prompts.get(name)]
-    folders = result_folders(name for name in photos if name not in unprompted)
-    out.mkdir(parents=True, exist_ok=True)
-    with alone_in(out):
-        for name in tqdm(folders, desc="segment", unit="image"):
-            folder, path = out / folders[name], photos[name]
-            remove_result(folder)
-            try:
-                image = read_image(path)
-                if generator is None:
-                    predictor.set_image(image)
-                    pose = predictor.current_pose
-                    objects = _prompted(predictor, prompts[name], settings.segmenter)
-                else:
-                    pose = canonicalizer.estimate(image)
-                    objects = _everything(generator, image, pose)
-                size_hw = (image.shape[0], image.shape[1])
-                upright = PlaneTransform.to_canonical(Pose(pose.element), size_hw)
-                frames = {
-                    "displayed": PlaneTransform.from_pose(Pose(), size_hw),
-                    "stored": PlaneTransform.from_pose(
-                        Pose(exif_element(exif_orientation(path))), size_hw
-                    ),
-                    "upright": upright,
-                }
-                about = {
-                    "image": str(path),
-                    "frame": settings.frame,
-                    "pose": pose.element,
-                    "pose_probabilities": np.asarray(pose.probabilities).tolist(),
-                    "pose_confidence": pose.confidence,
-                    "pose_uncertain": pose.confidence < settings.min_confidence,
-                    "segmenter": segmenter.name,
-                }
-                write_result(folder, image, objects, about, frames[settings.frame], upright)
-                num_objects += len(objects)
-                if about["pose_uncertain"]:
-                    uncertain[str(path)] = pose.confidence
-            except InputError as error:
-                failed[str(path)] = str(error)
-        done = {name: folders[name] for name in folders if str(photos[name]) not in failed}
-        write_dataset(out, done, failed)
-    return SegmentReport(num_objects, failed, [str(photos[n]) for n in unprompted], uncertain)
 
-
-def _everything(generator: RobustMaskGenerator, image: np.ndarray, pose: Pose) -> list[DrawnObject]:
-    return [
-        DrawnObject(encode_mask(record["segmentation"]), record["predicted_iou"])
-        for record in generator.generate(image, pose=pose)
-    ]
+    summary = run_job(
+        Job(
+            name="segment",
+            unit="image",
+            settings=settings,
+            items=items,
+            id_key=NAME,
+            build=build,
+            is_whole=lambda summary: summary["names"] == digest and not summary["failed"],
+            summarise=lambda _, records, folder: {
+                "names": digest, **write_dataset(folder, root, records)
+            },
+            input_files={
+                "prompts": settings.prompts,
+                "segmenter.checkpoint": settings.segmenter.checkpoint,
+                "canonicalizer.name": settings.canonicalizer.name,
+            },
+            executor=settings.executor,
+            num_parts=lambda record: len(record.get("objects", ())),
+            part="objects",
+        )
+    )  # fmt: skip
+    unprompted = [str(photos[name]) for name in photos if not is_prompted[name]]
+    return SegmentReport(summary["objects"], summary["failed"], unprompted, summary["uncertain"])
 
 
 def remarks(report: SegmentReport, settings: SegmentSettings) -> list[str]:
@@ -241,7 +217,7 @@ def _some(names: Sequence[str], count: int = 5) -> str:
 
 
 def _prompts_by_photo(
-    settings: SegmentSettings, photos: dict[str, Path]
+    settings: SegmentSettings, photos: Collection[str]
 ) -> dict[str, list[Prompts]]:
     if settings.prompts is None:
         shared = prompts_from_numbers(settings.box, settings.point, settings.label)
@@ -254,15 +230,3 @@ def _prompts_by_photo(
             f"expected names such as {next(iter(photos))}"
         )
     return listed
-
-
-def _prompted(
-    predictor: RobustPredictor, prompts: Sequence[Prompts], settings: SegmenterSettings
-) -> list[DrawnObject]:
-    objects = []
-    for prompt in prompts:
-        check_prompts(prompt, predictor.original_size)
-        best = predictor.best_masks(prompt, multimask=settings.multimask, refine=settings.refine)
-        rle = encode_mask(best.masks[0, 0].cpu().numpy())
-        objects.append(DrawnObject(rle, float(best.scores[0, 0]), prompt))
-    return objects

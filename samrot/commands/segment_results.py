@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -12,14 +14,19 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from samrot.commands.photo_runs import NAME
 from samrot.data.prompt_files import describe_prompt
+from samrot.data.storage import Place, copy_file, join, remove_files, write_bytes
 from samrot.drawing.overlays import DrawnObject, draw_overlay
-from samrot.files import write_text
+from samrot.files import json_list, write_pieces
 from samrot.geometry.plane import PlaneTransform
+from samrot.runtime.records import FAILED, Record
 
 INDEX_FILE = "index.json"
 COCO_FILE = "annotations.json"
 _PHOTO_FILE = "masks.json"
+_OVERLAY = "overlay.png"
+_CATEGORIES = [{"id": 1, "name": "object"}]
 
 
 def result_folders(names: Iterable[str]) -> dict[str, str]:
@@ -30,24 +37,23 @@ def result_folders(names: Iterable[str]) -> dict[str, str]:
     """
     stems = {name: str(PurePath(name).with_suffix("")) for name in names}
     # Some file systems take a.png and A.jpg for names of one folder.
-    shared = Counter(stem.casefold() for stem in stems.values())
+    shared = Counter(text.casefold() for pair in stems.items() for text in set(pair))
     return {name: stem if shared[stem.casefold()] == 1 else name for name, stem in stems.items()}
 
 
-def remove_result(folder: Path) -> None:
+def remove_result(folder: Place) -> None:
     """Remove an earlier result; its JSON first, which says that all is there."""
-    for path in (folder / _PHOTO_FILE, folder / "overlay.png", *folder.glob("mask_*.png")):
-        path.unlink(missing_ok=True)
+    remove_files(folder, _PHOTO_FILE, _OVERLAY, "mask_*.png")
 
 
 def write_result(
-    folder: Path,
+    folder: Place,
     image: np.ndarray,
     objects: Sequence[DrawnObject],
     about: dict[str, Any],
     written: PlaneTransform,
     upright: PlaneTransform,
-) -> None:
+) -> dict[str, Any]:
     """Masks, a picture, and the JSON, last: where it is, all is there.
 
     Args:
@@ -56,14 +62,16 @@ def write_result(
         about: the photo, in the JSON.
         written: from the displayed photo to that of the masks.
         upright: from the displayed photo to the upright one.
+
+    Returns:
+        The content of the JSON.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     records = []
     for number, item in enumerate(objects):
         rle = written.rle(item.rle)
         mask = coco_mask.decode(rle)
         file_name = f"mask_{number:03d}.png"
-        Image.fromarray(mask * np.uint8(255)).save(folder / file_name)
+        write_bytes(join(folder, file_name), _png(mask * np.uint8(255)))
         records.append(
             {
                 "file": file_name,
@@ -74,50 +82,76 @@ def write_result(
                 "prompt": None if item.prompt is None else describe_prompt(item.prompt),
             }
         )
-    Image.fromarray(draw_overlay(image, objects, upright)).save(folder / "overlay.png")
+    write_bytes(join(folder, _OVERLAY), _png(draw_overlay(image, objects, upright)))
     height, width = written.target_hw
-    _write_json(
-        folder / _PHOTO_FILE, {**about, "height": height, "width": width, "objects": records}
-    )
+    content = {**about, "height": height, "width": width, "objects": records}
+    write_bytes(join(folder, _PHOTO_FILE), json.dumps(content, allow_nan=False).encode())
+    return content
 
 
-def write_dataset(out: Path, folders: dict[str, str], failed: dict[str, str]) -> None:
-    """All results as one COCO JSON, and an index of the photos.
+def _png(image: np.ndarray) -> bytes:
+    written = io.BytesIO()
+    Image.fromarray(image).save(written, "PNG")
+    return written.getvalue()
+
+
+def write_dataset(out: Path, root: Place, records: Iterable[Record]) -> dict[str, Any]:
+    """All results as one COCO JSON, and an index of the photos, from the records, one at a time.
 
     Args:
-        out: folder of the results.
-        folders: photo that was segmented -> folder of its results in ``out``.
-        failed: photo that was not -> why.
+        out: run folder.
+        root: folder of the photos' results, which gets a copy, if it is another.
+        records: of all photos, ascending by name; read several times.
+
+    Returns:
+        Numbers of photos and objects, and the photos that failed or whose pose is uncertain.
     """
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    index: list[dict[str, Any]] = []
-    for image_id, (name, folder) in enumerate(folders.items(), start=1):
-        content = json.loads((out / folder / _PHOTO_FILE).read_text())
-        objects = content.pop("objects")
-        index.append({"file_name": name, "folder": folder, **content, "objects": len(objects)})
-        size = {"height": content["height"], "width": content["width"]}
-        images.append({"id": image_id, "file_name": name, **size})
-        for found in objects:
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
+
+    def done() -> Iterator[Record]:
+        return (record for record in records if FAILED not in record)
+
+    failed = {record["image"]: record[FAILED] for record in records if FAILED in record}
+    uncertain = {
+        record["image"]: record["pose_confidence"] for record in done() if record["pose_uncertain"]
+    }
+    numbers = {"photos": 0, "objects": 0}
+
+    def images() -> Iterator[dict[str, Any]]:
+        for number, record in enumerate(done(), start=1):
+            numbers["photos"] = number
+            size = {"height": record["height"], "width": record["width"]}
+            yield {"id": number, "file_name": record[NAME], **size}
+
+    def annotations() -> Iterator[dict[str, Any]]:
+        for image_id, record in enumerate(done(), start=1):
+            for found in record["objects"]:
+                numbers["objects"] += 1
+                yield {
+                    "id": numbers["objects"],
                     "image_id": image_id,
                     "category_id": 1,
                     **{key: found[key] for key in ("segmentation", "area", "bbox", "score")},
                     "iscrowd": 0,
                 }
-            )
-    _write_json(
+
+    def index() -> Iterator[dict[str, Any]]:
+        for record in done():
+            about = {key: value for key, value in record.items() if key not in (NAME, "objects")}
+            yield {"file_name": record[NAME], **about, "objects": len(record["objects"])}
+
+    write_pieces(
         out / COCO_FILE,
-        {
-            "images": images,
-            "annotations": annotations,
-            "categories": [{"id": 1, "name": "object"}],
-        },
+        chain(
+            ['{"images": '], json_list(images()),
+            [', "annotations": '], json_list(annotations()),
+            [', "categories": ', json.dumps(_CATEGORIES), "}"],
+        ),
+    )  # fmt: skip
+    write_pieces(
+        out / INDEX_FILE,
+        chain(['{"photos": '], json_list(index()), [', "failed": ', json.dumps(failed), "}"]),
     )
-    _write_json(out / INDEX_FILE, {"photos": index, "failed": failed})
-
-
-def _write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, allow_nan=False))
+    if root != out:
+        for name in (COCO_FILE, INDEX_FILE):
+            copy_file(out / name, join(root, name))
+    return {**numbers, "failed": failed, "uncertain": uncertain}

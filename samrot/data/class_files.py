@@ -17,7 +17,7 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
-from samrot.data.images import IMAGE_SUFFIXES, decode_image, list_images, read_image
+from samrot.data.images import IMAGE_SUFFIXES, list_images, read_image
 from samrot.errors import InputError, MissingFileError
 
 # Photo n as (H, W, 3) uint8, labels, classes.
@@ -91,7 +91,7 @@ def _read_member(path: Path, names: Sequence[str], n: int) -> np.ndarray:
         content = _archive(path, os.getpid()).read(names[n])
     except _ZIP_FAILURES as error:
         raise InputError(_damaged(path, error)) from error
-    return decode_image(content, f"{path}/{names[n]}")
+    return read_image(f"{path}/{names[n]}", content=content)
 
 
 @lru_cache(maxsize=8)

@@ -9,10 +9,10 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from samrot.errors import InputError, MissingFileError
 from samrot.geometry import exact
@@ -37,7 +37,9 @@ _DAMAGED = (
 )
 
 
-def read_image(path: str | Path, *, apply_exif: bool | None = True) -> np.ndarray:
+def read_image(
+    path: str | Path, *, apply_exif: bool | None = True, content: bytes | None = None
+) -> np.ndarray:
     """Read a photo as contiguous (H, W, 3) uint8 RGB.
 
     Grey is repeated, alpha is dropped, 16 bits and floats are scaled to 8 bits.
@@ -47,17 +49,17 @@ def read_image(path: str | Path, *, apply_exif: bool | None = True) -> np.ndarra
         apply_exif: turn the photo as its EXIF orientation says (how viewers show it). COCO
             annotations are in the stored frame, so datasets read with False, and a photo that has
             an orientation then draws a warning; None reads the stored frame and says nothing.
+        content: bytes of the file, if they were read already; the path is for messages then.
 
     Raises:
         MissingFileError: if there is no such file.
         InputError: if it is not an image, or truncated.
     """
-    path = Path(path)
-    with _opened(path) as stored:
+    with _opened(path, content) as stored:
         orientation = _orientation(stored)
         if orientation != 1 and apply_exif is False:
             warnings.warn(
-                f"{path.name}: EXIF orientation {orientation} is ignored, since COCO "
+                f"{PurePath(path).name}: EXIF orientation {orientation} is ignored, since COCO "
                 "annotations are in the stored frame",
                 stacklevel=2,
             )
@@ -68,28 +70,18 @@ def read_image(path: str | Path, *, apply_exif: bool | None = True) -> np.ndarra
         return exact.move_image(pixels, moved)
 
 
-def decode_image(content: bytes, name: str) -> np.ndarray:
-    """A photo from the bytes of its file, as ``read_image`` reads it, EXIF applied.
+def exif_orientation(path: str | Path, *, content: bytes | None = None) -> int:
+    """The EXIF orientation of a photo, 1..8; 1 (as stored) where there is none.
 
     Args:
-        content: the bytes.
-        name: path of the file, for its suffix and for messages.
-
-    Raises:
-        InputError: if it is not an image, or truncated.
-    """
-    with _decoded(io.BytesIO(content), Path(name)) as stored:
-        return _to_rgb8(ImageOps.exif_transpose(stored))
-
-
-def exif_orientation(path: str | Path) -> int:
-    """The EXIF orientation of a photo, 1..8; 1 (as stored) where there is none.
+        path: path of an image file.
+        content: bytes of the file, if they were read already; the path is for messages then.
 
     Raises:
         MissingFileError: if there is no such file.
         InputError: if it is not an image.
     """
-    with _opened(Path(path)) as stored:
+    with _opened(path, content) as stored:
         return _orientation(stored)
 
 
@@ -100,7 +92,7 @@ def image_size(path: str | Path, *, apply_exif: bool) -> tuple[int, int]:
         MissingFileError: if there is no such file.
         InputError: if it is not an image.
     """
-    with _opened(Path(path)) as stored:
+    with _opened(path) as stored:
         element = exif_element(_orientation(stored))
         is_displayed = _is_turned_on_decoding(stored)
         size_hw = (stored.height, stored.width)
@@ -119,18 +111,11 @@ def _orientation(stored: Image.Image) -> int:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Image]:
     """An image file; what goes wrong with it in the block is an ``InputError`` that names it."""
-    if not path.is_file():
+    if content is None and not Path(path).is_file():
         raise MissingFileError(f"image {path} does not exist; expected an image file")
-    with _decoded(path, path) as stored:
-        yield stored
-
-
-@contextmanager
-def _decoded(file: Path | io.BytesIO, path: Path) -> Iterator[Image.Image]:
-    """As ``_opened``, of a file that is there, or of its content; ``path`` names it."""
-    if path.suffix.lower() in _HEIF_SUFFIXES:
+    if PurePath(path).suffix.lower() in _HEIF_SUFFIXES:
         try:
             from pillow_heif import register_heif_opener
         except ImportError as error:
@@ -142,6 +127,7 @@ def _decoded(file: Path | io.BytesIO, path: Path) -> Iterator[Image.Image]:
     try:
         Image.init()  # registers what this Pillow reads
         readable = [name for name in FORMATS if name in Image.OPEN]
+        file = path if content is None else io.BytesIO(content)
         with Image.open(file, formats=readable) as stored:
             yield stored
     except Image.DecompressionBombError as error:
@@ -149,8 +135,9 @@ def _decoded(file: Path | io.BytesIO, path: Path) -> Iterator[Image.Image]:
             f"image {path} is too large ({error}); scale it down, or cut it into parts"
         ) from error
     except _DAMAGED as error:
+        reason = "it is of no such kind" if isinstance(error, UnidentifiedImageError) else error
         raise InputError(
-            f"image {path} cannot be decoded ({error}); it is truncated, or no "
+            f"image {path} cannot be decoded ({reason}); it is truncated, or no "
             f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}: restore or remove the file"
         ) from error
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from glob import glob
 from pathlib import Path
 
 from samrot.data.coco import FRAMES, CocoDataset
@@ -99,43 +98,3 @@ def without_results(paths: Sequence[Path], out: Path) -> list[Path]:
     """Photos but for those below the folder of results, which are pictures of an earlier run."""
     results = out.resolve()
     return [path for path in paths if results not in path.resolve().parents]
-
-
-def name_photos(sources: Sequence[str], out: Path) -> dict[str, Path]:
-    """Image files by the names of their results: relative to the folder that was named.
-
-    Args:
-        sources: files, folders and patterns.
-        out: folder of the results.
-
-    Raises:
-        MissingFileError: if a file, folder or pattern matches nothing.
-        InputError: if there is no source, one is no text, or two photos would get the same name.
-    """
-    if not sources or not all(isinstance(source, str) for source in sources):
-        raise InputError(f"images is {sources}; expected files, folders and patterns")
-    photos: dict[str, Path] = {}
-    for source in sources:
-        if Path(source).is_dir():
-            folder, results = Path(source).resolve(), out.resolve()
-            if folder == results:
-                raise InputError(
-                    f"out is {out}, the folder of the photos; choose another, or one in it"
-                )
-            paths = without_results(list_images(source), results)
-            named = [(str(path.relative_to(source)), path) for path in paths]
-        else:
-            matches = [source]
-            if not Path(source).is_file():
-                matches = glob(source, recursive=True)  # noqa: PTH207 - patterns may be absolute
-            files = [Path(match) for match in sorted(matches) if Path(match).is_file()]
-            named = [(path.name, path) for path in files]
-        if not named:
-            raise MissingFileError(f"images {source} does not exist; expected a file or folder")
-        for name, path in named:
-            if photos.setdefault(name, path).resolve() != path.resolve():
-                raise InputError(
-                    f"images {photos[name]} and {path} would both be written to {name}; name the "
-                    "folder above them instead"
-                )
-    return photos

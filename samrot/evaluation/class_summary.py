@@ -10,10 +10,10 @@ import numpy as np
 
 from samrot.evaluation.intervals import SEED, described, pair, view_intervals
 from samrot.evaluation.methods import POSE_METHODS
-from samrot.evaluation.records import Record
 from samrot.evaluation.table import interval_lines, markdown
 from samrot.evaluation.views import OrbitView, average_key
 from samrot.geometry.groups import C4, D4, FiniteGroup, rotation_matrix
+from samrot.runtime.records import Record
 from samrot.scoring import mean
 from samrot.scoring.pose_statistics import wilson_error
 from samrot.scoring.resampled import draw_counts

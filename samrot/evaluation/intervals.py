@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from samrot.evaluation.methods import METHODS
-from samrot.evaluation.records import Record
 from samrot.evaluation.views import OrbitView
+from samrot.runtime.records import Record
 from samrot.scoring.resampled import Matches, draw_counts, interval
 
 SEED = 0

@@ -10,9 +10,9 @@ import numpy as np
 from samrot.data.coco import CocoDataset
 from samrot.evaluation.photo import EncodedView, MethodView, Photo, SegmentedBatch
 from samrot.evaluation.prompts import PromptKind, ViewPrompts
-from samrot.evaluation.records import Record
 from samrot.evaluation.results import coco_results
 from samrot.geometry.rle import encode_mask, rle_iou
+from samrot.runtime.records import Record
 from samrot.scoring import image_matches
 from samrot.structures.fingerprints import fingerprint
 

@@ -13,13 +13,13 @@ import numpy as np
 from samrot.data.coco import CocoDataset
 from samrot.evaluation.intervals import KeptMatches
 from samrot.evaluation.methods import METHODS
-from samrot.evaluation.records import Record
 from samrot.evaluation.results import ResultsFile, coco_results
 from samrot.evaluation.settings import EvaluateSettings
 from samrot.evaluation.views import OrbitView, average_key, name_group
 from samrot.files import replacing
 from samrot.geometry.groups import C4, C8, D4
 from samrot.geometry.rle import RLE
+from samrot.runtime.records import Record
 from samrot.scoring import METRICS, Equivariance, average_precision, mean
 from samrot.scoring.pose_statistics import angle_statistics, wilson_error
 from samrot.structures.fingerprints import describe_known

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _SHARED = "SAMROT_SHARED_FOLDER"  # environment variable: where the processes of a run meet
 _FAILED = "failed"  # file in it, made by the first to fail
 _WATCH_SECONDS = 0.1
-_is_first = False
+_is_first = False  # of those that failed
+_global_rank = 0
 
 
 def launch(device: str, devices: int = 1, nodes: int = 1) -> Fabric:
@@ -41,6 +42,7 @@ def launch(device: str, devices: int = 1, nodes: int = 1) -> Fabric:
     """
     from lightning_fabric import Fabric
 
+    global _global_rank
     if min(devices, nodes) < 1:
         raise InputError(f"devices is {devices} on {nodes} nodes; expected at least 1 of each")
     kind, _, index = device.partition(":")
@@ -64,11 +66,17 @@ def launch(device: str, devices: int = 1, nodes: int = 1) -> Fabric:
     if not alone and _SHARED not in os.environ:
         _share_failures()
     fabric.launch()
+    _global_rank = fabric.global_rank
     if fabric.global_rank:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
         if not alone:
             die_with_parent()
     return fabric
+
+
+def is_first_process() -> bool:
+    """Whether this is the process of the run that speaks for all of them."""
+    return _global_rank == 0
 
 
 def is_first_to_fail() -> bool:

@@ -26,6 +26,7 @@ from samrot.runtime.locks import LOCK_FILE, alone_in
 _CONFIG = "config.yaml"
 _INPUTS = "inputs.json"
 _STATE = "state.pt"
+_WHERE = ("out", "executor", "devices", "nodes", "workers")
 # Files that a run may have written, whole or not, before its config says that it is one.
 _OWN_BEFORE_CONFIG = (
     LOCK_FILE,
@@ -50,7 +51,8 @@ class RunFolder:
     @property
     def is_of_old_version(self) -> bool:
         """Whether samrot 0.1.0 began the evaluation: it knew of one task only."""
-        return "task" not in self._read(_CONFIG, load_yaml)
+        config = self._read(_CONFIG, load_yaml)
+        return "methods" in config and "task" not in config
 
     @classmethod
     def open(cls, path: str | Path, settings: Any, *, may_grow: Collection[str] = ()) -> RunFolder:
@@ -58,8 +60,8 @@ class RunFolder:
 
         Args:
             path: path of the run folder.
-            settings: a dataclass; written as ``config.yaml``. Where it runs (``out``, ``devices``,
-                ``nodes``, ``workers``) does not count.
+            settings: a dataclass; written as ``config.yaml``. Where it runs (``out``, ``executor``,
+                ``devices``, ``nodes``, ``workers``) does not count.
             may_grow: numbers among the settings, as ``optim.steps``, that may be larger than in
                 the earlier run (None is larger than all), since that adds work at the end.
 
@@ -274,7 +276,7 @@ def _git_revision() -> str | None:
 
 def _settings_of_the_work(config: dict[str, Any]) -> dict[str, Any]:
     """The settings that say what is run, without those that say where."""
-    return {k: v for k, v in config.items() if k not in ("out", "devices", "nodes", "workers")}
+    return {k: v for k, v in config.items() if k not in _WHERE}
 
 
 def _with_defaults(stored: Any, settings_class: Any) -> Any:

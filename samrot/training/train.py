@@ -57,6 +57,7 @@ class CanonicalizerSettings:
         size: side of the thumbnail, pixels.
         frame: square or squares (blind to the aspect ratio), letterbox (sees the whole photo).
         mirror_average: whether to add, at inference, the evidence of the mirror image.
+        mirror_below: add it only where no pose is likelier than this without it; at 1 always.
         aspect_log_odds: evidence, at inference, from the aspect ratio; 0 hides it.
         options: options of the network: widths, blocks, dropout, stages, frozen_stages, width.
         dead_band_deg: smaller tilts are taken to be 0, at inference (tilt networks).
@@ -69,6 +70,7 @@ class CanonicalizerSettings:
     size: int = 97
     frame: str = "square"
     mirror_average: bool = True
+    mirror_below: float = 1.0
     aspect_log_odds: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
     dead_band_deg: float = TiltRule.dead_band_deg
@@ -321,6 +323,7 @@ def _build(settings: TrainSettings) -> Canonicalizer:
         size=chosen.size,
         frame=chosen.frame,
         mirror_average=chosen.mirror_average,
+        mirror_below=chosen.mirror_below,
         aspect_log_odds=chosen.aspect_log_odds,
         **chosen.options,
     )

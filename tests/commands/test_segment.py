@@ -22,6 +22,7 @@ from samrot.geometry.pose import Pose
 from tests.segmenters.test_contract import disc_photo
 
 BOX = ["--box", "16", "14", "45", "43"]
+FILLED = [*BOX, "--segmenter.name", "box"]  # where masks do not matter
 
 
 @pytest.fixture
@@ -80,33 +81,37 @@ def test_a_folder_with_a_bad_file(
     ]  # fmt: skip
     assert list(index["failed"]) == [str(photos / "broken.jpg")]
     assert "sam_mini is a small model for demonstration" in output.err
-    # Again, with fewer objects and in the stored frame: nothing of before is left.
-    code = main(
-        ["segment", str(photos / "sub"), *BOX, "--frame", "stored", "--out", str(out / "sub")]
-    )
-    assert code == 0
-    _, stored = read_masks(out / "sub" / "tagged")
+    # In the stored frame, which is another run.
+    options = ["segment", str(photos / "sub"), *BOX, "--frame", "stored", "--out"]
+    assert main([*options, str(out)]) == 2
+    assert "holds a run with other settings (frame, images, point)" in capsys.readouterr().err
+    assert main([*options, str(tmp_path / "stored")]) == 0
+    _, stored = read_masks(tmp_path / "stored" / "tagged")
     assert np.array_equal(stored[0], exact.move_image(masks[0], 1))
 
 
 def test_uncertain_poses_are_named(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    out = tmp_path / "out"
     Image.new("RGB", (72, 56)).save(photos / "black.png")
-    options = [str(photos / "black.png"), str(photos / "upright.png"), *BOX, "--out", str(tmp_path)]
+    options = [str(photos / "black.png"), str(photos / "upright.png"), *FILLED, "--out", str(out)]
     assert main(["segment", *options, "--min_confidence", "0.3"]) == 0
     err = capsys.readouterr().err
     assert "1 poses are uncertain, with a probability below 0.3: " in err
     assert "black.png (0.25); look at their overlays" in err
-    content, _ = read_masks(tmp_path / "black")
+    content, _ = read_masks(out / "black")
     assert (content["pose_confidence"], content["pose_uncertain"]) == (0.25, True)
-    content, _ = read_masks(tmp_path / "upright")
+    content, _ = read_masks(out / "upright")
     assert content["pose_uncertain"] is False
+    assert content["tilt_deg"] == 0
+    assert main(["segment", *options, "--tilt", "half"]) == 2
+    assert "tilt is 'half'; expected one of: quarter, full, auto" in capsys.readouterr().err
 
 
 def test_masks_of_the_upright_photo(photos: Path, tmp_path: Path) -> None:
     for frame in ("displayed", "upright"):
-        options = [*BOX, "--frame", frame, "--out", str(tmp_path / frame)]
+        options = [*FILLED, "--frame", frame, "--out", str(tmp_path / frame)]
         assert main(["segment", str(photos / "upright.png"), *options]) == 0
     content, (displayed,) = read_masks(tmp_path / "displayed" / "upright")
     _, (upright,) = read_masks(tmp_path / "upright" / "upright")
@@ -130,6 +135,8 @@ def test_folders_of_results_never_collide() -> None:
     assert result_folders(["a.jpg", "b/a.jpg", "c.jpg", "C.png", "d.x.jpg"]) == {
         "a.jpg": "a", "b/a.jpg": "b/a", "c.jpg": "c.jpg", "C.png": "C.png", "d.x.jpg": "d.x",
     }  # fmt: skip
+    names = ["a.jpg", "a.png", "a.png.jpg"]
+    assert len(set(result_folders(names).values())) == len(names)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json"])
@@ -160,13 +167,14 @@ def test_prompts_from_a_file(suffix: str, photos: Path, tmp_path: Path) -> None:
 
 
 def test_everything(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
     code = main(
-        ["segment", str(photos / "upright.png"), "--everything", "--out", str(tmp_path),
+        ["segment", str(photos / "upright.png"), "--everything", "--out", str(out),
          "--grid.points_per_side", "4", "--grid.pred_iou_thresh", "0.3",
          "--grid.stability_score_thresh", "0.3"]
     )  # fmt: skip
     assert code == 0
-    content, masks = read_masks(tmp_path / "upright")
+    content, masks = read_masks(out / "upright")
     assert masks
     assert all(found["prompt"] is None for found in content["objects"])
 
@@ -186,24 +194,24 @@ def test_boxes_and_points_add_up(photos: Path, tmp_path: Path) -> None:
 def test_results_among_the_photos_are_no_photos(photos: Path) -> None:
     (photos / "broken.jpg").unlink()
     (photos / "folder.png").mkdir()
-    assert main(["segment", str(photos), *BOX, "--out", str(photos)]) == 2
+    assert main(["segment", str(photos), *FILLED, "--out", str(photos)]) == 2
     out = str(photos / "masks")
     for _ in range(2):
-        assert main(["segment", str(photos), *BOX, "--out", out]) == 0
+        assert main(["segment", str(photos), *FILLED, "--out", out]) == 0
         assert {path.name for path in (photos / "masks").iterdir()} == {
-            ".lock",
-            "annotations.json",
-            "index.json",
-            "sub",
-            "upright",
+            *(".lock", "config.yaml", "environment.json", "records.jsonl", "summary.json"),
+            *("annotations.json", "index.json", "sub", "upright"),
         }
 
 
 def test_a_photo_that_breaks_leaves_no_old_result(photos: Path, tmp_path: Path) -> None:
+    """The run was killed when its masks were there and their record was not."""
     photo, out = str(photos / "upright.png"), tmp_path / "out"
-    assert main(["segment", photo, *BOX, "--out", str(out)]) == 0
+    assert main(["segment", photo, *FILLED, "--out", str(out)]) == 0
+    (out / "records.jsonl").unlink()
+    (out / "summary.json").unlink()
     (photos / "upright.png").write_bytes(b"broken")
-    assert main(["segment", photo, *BOX, "--out", str(out)]) == 1
+    assert main(["segment", photo, *FILLED, "--out", str(out)]) == 1
     assert not list((out / "upright").iterdir())
 
 

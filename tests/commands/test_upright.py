@@ -129,13 +129,17 @@ def test_in_place_and_back(
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert after.keys() == before.keys()
     assert all(after[name] != before[name] for name in before)
-    assert main(options) == 2
-    assert "holds the undo file of an earlier run" in capsys.readouterr().err
+    assert main(options) == 0
+    assert "was complete; nothing is run" in capsys.readouterr().err
     (folder / "3.png").write_bytes(b"edited")
     assert main(["upright", "--undo", str(out / "undo.jsonl")]) == 1
     assert "3.png: it was changed since" in capsys.readouterr().err
     restored = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert restored == {**before, "3.png": b"edited"}
+    (folder / "3.png").write_bytes(after["3.png"])
+    assert main(["upright", "--undo", str(out / "undo.jsonl")]) == 0
+    assert main(options) == 0  # what was taken back is done again
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == after
 
 
 def test_what_is_unsure_or_broken_is_left_alone(

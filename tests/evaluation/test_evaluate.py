@@ -30,7 +30,7 @@ from samrot.geometry import exact
 from samrot.geometry.plane import xywh_to_xyxy
 from samrot.models import load_detector
 from samrot.segmenters import SEGMENTERS, Encoding, Prompts, Segmentation, SegmenterSettings
-from tests.conftest import ThresholdSegmenter, write_coco
+from tests.conftest import ThresholdSegmenter, small_d4, write_coco
 
 ALL = ["none", "canonical", "oracle"]
 ANGLES = ("0", "90", "180", "270")
@@ -600,3 +600,49 @@ def test_kill_dash_nine_loses_nothing(scenes_folder: Path, tmp_path: Path) -> No
     assert without_seconds(summaries[0]) == without_seconds(summaries[1])
     results = [(f / "canonical_090.json").read_bytes() for f in (killed, tmp_path / "whole")]
     assert results[0] == results[1]
+
+
+class CountingSegmenter(ThresholdSegmenter):
+    """Counts what is asked of it."""
+
+    num_images = num_boxes = 0
+
+    def encode(self, image: np.ndarray) -> Encoding:
+        self.num_images += 1
+        return super().encode(image)
+
+    def decode(self, encoding: Encoding, prompts: Prompts, **options: Any) -> Segmentation:
+        self.num_boxes += len(prompts)
+        return super().decode(encoding, prompts, **options)
+
+
+def two_boxes(image: np.ndarray) -> samrot.Detections:
+    """Boxes that depend on what the detector sees."""
+    height, width, _ = image.shape
+    boxes = np.array([[1.3, 2.7, 30.1, 31.9], [2.5, 4.1, width / 2 + 1 / 3, height / 2 + 1 / 7]])
+    return samrot.Detections(boxes, np.array([0.9, 0.8]), np.ones(2, dtype=int))
+
+
+@pytest.mark.parametrize(
+    ("methods", "angles"), [(["none", "oracle"], [0]), (["canonical"], [0, 90, 180, 270])]
+)
+def test_boxes_of_a_detector_are_decoded_once(
+    methods: list[str],
+    angles: list[int],
+    coloured: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where views lie alike in the canonical frame, a model is asked once."""
+    segmenter = CountingSegmenter()
+    monkeypatch.setitem(SEGMENTERS, "counting", lambda checkpoint, device: segmenter)
+    monkeypatch.setattr("samrot.canonicalizers.CanonicalizerChoice.load", lambda *_: small_d4())
+    prompts = PromptSettings(source="detector", detector=f"{__name__}:two_boxes")
+    summary = evaluate(
+        settings(coloured, tmp_path / "run", "counting", methods=methods, angles=angles,
+                 prompts=prompts)
+    )  # fmt: skip
+    assert set(summary["methods"]) == set(methods)
+    photos = summary["dataset"]["images"]
+    assert segmenter.num_images == photos
+    assert segmenter.num_boxes == 2 * photos

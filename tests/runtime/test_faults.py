@@ -15,20 +15,24 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from samrot.commands.rotate_coco import rotate_coco
+from samrot.commands.segment import SegmentSettings, segment
+from samrot.commands.upright import UprightSettings, upright
 from samrot.data.coco import DataSettings
 from samrot.data.photos import PhotoSettings
 from samrot.errors import InputError
-from samrot.evaluation.records import RecordAppender
 from samrot.evaluation.runner import evaluate
 from samrot.evaluation.settings import EvaluateSettings
+from samrot.geometry.pose import Pose
+from samrot.runtime.records import RecordAppender
 from samrot.segmenters import SegmenterSettings
 from samrot.training.fit import OptimSettings
 from samrot.training.train import CanonicalizerSettings, TrainSettings, train
-from tests.conftest import random_photo, write_coco
+from tests.conftest import SourceOfPoses, random_photo, write_coco
 
 Run = Callable[[Path], object]
 RENAME = os.replace
@@ -57,9 +61,11 @@ def without_git(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("samrot.runtime.run_folder.describe_environment", dict)
 
 
-@pytest.fixture(params=["evaluate", "train", "rotate-coco"])
-def run(request: pytest.FixtureRequest, data: Path) -> Run:
+@pytest.fixture(params=["evaluate", "train", "rotate-coco", "segment", "upright"])
+def run(request: pytest.FixtureRequest, data: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Work that a command does in a folder."""
+    turned = SourceOfPoses(Pose(1, probabilities=np.array([0.01, 0.97, 0.01, 0.01])))
+    monkeypatch.setattr("samrot.canonicalizers.CanonicalizerChoice.load", lambda *_: turned)
     coco = DataSettings(images=str(data / "images"), annotations=str(data / "annotations.json"))
     photos = PhotoSettings(images=[str(data / "images")])
     network = CanonicalizerSettings(architecture="gcnn", size=9, options={"widths": [1, 2]})
@@ -76,6 +82,13 @@ def run(request: pytest.FixtureRequest, data: Path) -> Run:
         "rotate-coco": lambda out: rotate_coco(
             coco.images, str(out), ["90", "m0"], coco.annotations
         ),
+        "segment": lambda out: segment(SegmentSettings(
+            images=photos.images, out=str(out), segmenter=SegmenterSettings(name="box"),
+            box=[2, 3, 11, 11],
+        )),
+        "upright": lambda out: upright(UprightSettings(
+            images=photos.images, out=str(out), write="exif",
+        )),
     }[request.param]  # fmt: skip
 
 

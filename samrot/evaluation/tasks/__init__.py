@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from samrot.evaluation.records import Record
 from samrot.evaluation.tasks.classification import ClassificationTask
 from samrot.evaluation.tasks.pointcloud import PointCloudTask
 from samrot.evaluation.tasks.segmentation import SegmentationTask
+from samrot.runtime.records import Record
 
 
 class Task(Protocol):
@@ -23,6 +23,7 @@ class Task(Protocol):
 
     settings_class: ClassVar[type]
     item: ClassVar[str]  # what a record is of, as in ``image_id``
+    part: ClassVar[str]  # what a model is asked about, many times a record
 
     def __init__(self, settings: Any, dataset: Any, device: str) -> None: ...
 
@@ -48,6 +49,11 @@ class Task(Protocol):
     @staticmethod
     def texts(summary: dict[str, Any]) -> dict[str, str]:
         """Files of the run folder that say the same: name -> content."""
+        ...
+
+    @staticmethod
+    def num_parts(record: Record) -> int:
+        """How many times a model was asked for it: for each box, or cloud, of each view."""
         ...
 
     def close(self) -> None:

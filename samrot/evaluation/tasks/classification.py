@@ -15,13 +15,13 @@ from samrot.data.classified_photos import ClassifiedPhotos, ClassifiedPhotoSetti
 from samrot.errors import InputError, check_choice, check_count
 from samrot.evaluation.class_summary import class_table, summarise_classes
 from samrot.evaluation.methods import POSE_METHODS
-from samrot.evaluation.records import Record
 from samrot.evaluation.settings import RunSettings, sample
 from samrot.evaluation.views import GROUPS, OrbitView, find_views
 from samrot.geometry.plane import PlaneTransform
 from samrot.models.classifiers import Classifier, NetworkClassifier, load_classifier
 from samrot.robust.pipeline import SCORES_CANVAS, find_frame
 from samrot.robust.pose_sources import PoseSource
+from samrot.runtime.records import Record
 
 CYCLIC = tuple(name for name, group in GROUPS.items() if not group.has_mirrors)
 
@@ -116,6 +116,7 @@ class ClassificationTask:
 
     settings_class: ClassVar[type] = ClassificationSettings
     item: ClassVar[str] = "image"
+    part: ClassVar[str] = "views"
 
     def __init__(
         self, settings: ClassificationSettings, dataset: ClassifiedPhotos, device: str
@@ -169,6 +170,11 @@ class ClassificationTask:
     def texts(summary: dict[str, Any]) -> dict[str, str]:
         """See ``Task``."""
         return {"summary.md": class_table(summary)}
+
+    @staticmethod
+    def num_parts(record: Record) -> int:
+        """Views of the photo, of every method."""
+        return sum(len(by_view) for by_view in record["methods"].values())
 
     def close(self) -> None:
         """Let the models go."""

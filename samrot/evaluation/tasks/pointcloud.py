@@ -16,12 +16,12 @@ from samrot.canonicalizers.clouds import CloudCanonicalizer, CloudCanonicalizerC
 from samrot.data.clouds import CloudDataset, CloudSettings
 from samrot.errors import check_choice, check_count
 from samrot.evaluation.cloud_table import cloud_table
-from samrot.evaluation.records import Record
 from samrot.evaluation.settings import RunSettings, sample
 from samrot.geometry.groups import SO3, rotation_angle_deg
 from samrot.geometry.space import ROTATIONS, move_points
 from samrot.models.point_networks import POINT_NETWORKS, load_point_network
 from samrot.robust.points import walk_points
+from samrot.runtime.records import Record
 from samrot.scoring import mean
 
 ALIGNED = "aligned"
@@ -110,6 +110,7 @@ class PointCloudTask:
 
     settings_class: ClassVar[type] = PointCloudSettings
     item: ClassVar[str] = "cloud"
+    part: ClassVar[str] = "clouds"
 
     def __init__(self, settings: PointCloudSettings, dataset: CloudDataset, device: str) -> None:
         self.settings = settings
@@ -148,6 +149,11 @@ class PointCloudTask:
     def texts(summary: dict[str, Any]) -> dict[str, str]:
         """See ``Task``."""
         return {"summary.md": cloud_table(summary)}
+
+    @staticmethod
+    def num_parts(record: Record) -> int:
+        """See ``Task``."""
+        return sum(len(v["agrees"]) for found in record["methods"].values() for v in found.values())
 
     def close(self) -> None:
         """Let the models go."""

@@ -17,13 +17,13 @@ from samrot.evaluation.mask_records import MaskRecorder
 from samrot.evaluation.methods import METHODS
 from samrot.evaluation.photo import AskedView, MethodView, Photo, PromptedFrame, SegmentedBatch
 from samrot.evaluation.prompts import PromptSource, ViewPrompts, build_prompt_source
-from samrot.evaluation.records import Record
 from samrot.evaluation.settings import DETECTOR, EvaluateSettings, sample
 from samrot.evaluation.summary import summarise
 from samrot.evaluation.table import detail_tables, summary_csv, summary_latex, summary_table
 from samrot.robust.orbit import average_masks, find_frames, mean_predicted_iou
 from samrot.robust.pipeline import CanonicalImage, Pipeline
 from samrot.runtime.background import in_background
+from samrot.runtime.records import Record
 from samrot.runtime.run_folder import RunFolder
 from samrot.segmenters import Segmenter
 from samrot.segmenters.memo import MemoSegmenter
@@ -48,6 +48,7 @@ class SegmentationTask:
 
     settings_class: ClassVar[type] = EvaluateSettings
     item: ClassVar[str] = "image"
+    part: ClassVar[str] = "boxes"
 
     def __init__(
         self,
@@ -111,6 +112,11 @@ class SegmentationTask:
     def table(summary: dict[str, Any]) -> str:
         """The summary, for a person."""
         return summary_table(summary)
+
+    @staticmethod
+    def num_parts(record: Record) -> int:
+        """See ``Task``."""
+        return sum(len(v["masks"]) for found in record["methods"].values() for v in found.values())
 
     def close(self) -> None:
         """Let the models go."""

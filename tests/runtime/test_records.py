@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from samrot.evaluation.records import RecordStore
+from samrot.runtime.records import RecordStore
 
 
 def line(image_id: int, value: int = 0) -> str:
