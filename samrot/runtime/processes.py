@@ -44,7 +44,7 @@ def launch(device: str, devices: int = 1, nodes: int = 1) -> Fabric:
         InputError: if this machine has no such devices.
     """
     from lightning_fabric import Fabric
-    from lightning_fabric.strategies import DDPStrategy
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
     global _global_rank
     if min(devices, nodes) < 1:
