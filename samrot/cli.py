@@ -85,6 +85,12 @@ def _train_points(settings: Any) -> None:
     print(f"checkpoints: {train_points(settings)}")
 
 
+def _train_classifier(settings: Any) -> None:
+    from samrot.training.classification import train_classifier
+
+    print(f"checkpoints: {train_classifier(settings)}")
+
+
 def _diagnose(settings: Any) -> None:
     from samrot.commands.diagnose import diagnose
     from samrot.evaluation.pose_accuracy import report_table
@@ -222,6 +228,14 @@ COMMANDS = {
         "--config points_prior_up --data.clouds clouds.npz --out runs/clouds",
         "samrot.training.points:TrainPointsSettings",
         _train_points,
+    ),
+    "train-classifier": Command(
+        "train a classifier of photos, plain or behind a canonicalizer",
+        "--data.images DIR|ZIP --out DIR",
+        "--config classification_prior --data.images photos.zip "
+        "--network.checkpoint resnet20.th --out runs/classifier",
+        "samrot.training.classification:TrainClassifierSettings",
+        _train_classifier,
     ),
     "finetune": Command(
         "fine-tune a SAM on COCO masks",
@@ -419,7 +433,7 @@ def _parser(name: str, settings_class: Any) -> ArgumentParser:
 
 def _overview() -> str:
     lines = ["usage: samrot COMMAND [options]   (samrot help COMMAND lists them)", ""]
-    lines += [f"  {name:<12} {command.meaning}" for name, command in COMMANDS.items()]
+    lines += [f"  {name:<16} {command.meaning}" for name, command in COMMANDS.items()]
     return "\n".join(lines)
 
 

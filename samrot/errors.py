@@ -18,8 +18,8 @@ class MissingFileError(InputError, FileNotFoundError):
         return str(self.args[0])
 
 
-class NoImageError(InputError, RuntimeError):
-    """Something was asked of an image before one was set."""
+class NoImageError(InputError, RuntimeError, AttributeError):
+    """Something was asked of an image before one was set; ``hasattr`` takes it for what it is."""
 
 
 def check_range(name: str, value: float, least: float, most: float = math.inf) -> None:

@@ -171,13 +171,19 @@ def check_header(
             )
 
 
-def load_official(path: str | Path) -> dict[str, Tensor]:
+def load_official(path: str | Path, *, key: str | None = None) -> dict[str, Tensor]:
     """Read a checkpoint in the format of the official SAMs; no code in the file is run.
+
+    Args:
+        path: path of the file.
+        key: where the weights are, in a dict that may hold other things too; or bare.
 
     Raises:
         InputError: if it is damaged, or holds anything but names and tensors.
     """
     state = load_torch(path, "download it again")
+    if isinstance(state, dict) and key in state:
+        state = state[key]
     pairs = state.items() if isinstance(state, dict) else [(None, state)]
     if not all(isinstance(name, str) and isinstance(part, Tensor) for name, part in pairs):
         raise InputError(f"{path} holds something else than names and weights; download it again")

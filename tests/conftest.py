@@ -178,3 +178,24 @@ def write_clouds(path: Path, *, num_points: int = 48, num_each: int = 6) -> Path
         arrays |= {f"points_{split}": np.array(clouds), f"labels_{split}": np.array(labels)}
     np.savez(path, **arrays)
     return path
+
+
+CLASSES = ("blue", "green", "red")
+
+
+def coloured_photo(label: int, seed: int, size_hw: tuple[int, int] = (16, 16)) -> np.ndarray:
+    """A photo whose colour tells its class, brighter above than below: upright."""
+    rng = np.random.default_rng([label, seed])
+    photo = rng.integers(0, 60, (*size_hw, 3))
+    photo[..., 2 - label] += 60
+    photo += np.linspace(120, 0, size_hw[0], dtype=int)[:, None, None]
+    return photo.astype(np.uint8)
+
+
+def write_classes(folder: Path, *, num_each: int = 3) -> Path:
+    """Class folders of coloured photos, PNG."""
+    for label, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for n in range(num_each):
+            Image.fromarray(coloured_photo(label, n)).save(folder / name / f"{n}.png")
+    return folder

@@ -109,7 +109,10 @@ def test_evaluate_with_a_config_file(
         (["evaluate", "--no.such", "1"], "unrecognized arguments: --no.such"),
         (["evaluate", "DATA", "--method", "none"], "--method none; did you mean --methods?"),
         (["evaluate", "--images", "here"], "--images here; did you mean --data.images?"),
-        (["evaluate", "DATA", "--out", "o", "--angles", "[10]"], "angles entry is 10; expected"),
+        (
+            ["evaluate", "DATA", "--out", "o", "--angles", "[-10]"],
+            "angles entry is -10.0; expected",
+        ),
         (["evaluate", "DATA", "--out", "o", "--limit", "many"], "limit"),
         (["evaluate", "DATA", "--out", "o", "--segmenter.name", "sam9"], "segmenter is 'sam9'"),
         (["evaluate", "DATA", "--out", "o", "--canonicalizer.name", "c9"], "'c9' is neither"),

@@ -16,7 +16,8 @@ from samrot.canonicalizers.escnn_wrn import EscnnWRN
 from samrot.canonicalizers.orbit_cnn import OrbitCNN, OrbitLite
 from samrot.canonicalizers.tilt import TiltNetwork
 
-# Architecture -> network to train, for C4. The escnn one is saved, and loaded, as its plain export.
+# Architecture -> network to train, for C4 unless it takes a group. The escnn one is saved, and
+# loaded, as its plain export.
 CANONICALIZERS: dict[str, Callable[..., nn.Module]] = {
     "gcnn": GCNN,
     "gwrn": GWRN,
@@ -26,7 +27,8 @@ CANONICALIZERS: dict[str, Callable[..., nn.Module]] = {
     "orbit_lite1": partial(OrbitLite, 1),
     "orbit_lite2": partial(OrbitLite, 2),
 }
-# Those that take any exact group as an argument, ``group``.
+# Those that take any group of the plane as an argument, ``group``; and any without mirror images.
+OVER_CYCLIC_GROUPS = ("escnn_wrn",)
 OVER_ANY_GROUP = ("orbit_cnn", "orbit_lite0", "orbit_lite1", "orbit_lite2")
 # Architecture -> network of the tilt that is left when an exact canonicalizer, the base, has undone
 # the rest.

@@ -12,7 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from samrot import weights
-from samrot.canonicalizers.architectures import CANONICALIZERS, OVER_ANY_GROUP, TILT_NETWORKS
+from samrot.canonicalizers.architectures import (
+    CANONICALIZERS,
+    OVER_ANY_GROUP,
+    OVER_CYCLIC_GROUPS,
+    TILT_NETWORKS,
+)
 from samrot.canonicalizers.canonicalizer import Canonicalizer
 from samrot.canonicalizers.escnn_wrn import EscnnWRN, PlainWRN
 from samrot.canonicalizers.orbit_cnn import OrbitLite
@@ -37,6 +42,7 @@ _HEADER: dict[str, tuple[type, ...]] = {
     "size": (int,),
     "frame": (str,),
     "mirror_average": (bool,),
+    "mirror_below": (float, int),
     "aspect_log_odds": (float, int),
     "options": (dict,),
 }
@@ -82,6 +88,7 @@ def build_canonicalizer(
     size: int = 97,
     frame: str = "square",
     mirror_average: bool = True,
+    mirror_below: float = 1.0,
     aspect_log_odds: float = 0.0,
     **options: Any,
 ) -> Canonicalizer:
@@ -89,9 +96,10 @@ def build_canonicalizer(
 
     Args:
         architecture: a key of ``CANONICALIZERS``.
-        group: C4 or D4; D4 takes an architecture over the orbit.
+        group: C4, or, of architectures over the orbit, C8, C16 or D4; ``escnn_wrn`` takes C8 and
+            C16 too.
         size, frame: size and frame of the ``Thumbnail``.
-        mirror_average, aspect_log_odds: as in ``Canonicalizer``.
+        mirror_average, mirror_below, aspect_log_odds: as in ``Canonicalizer``.
         options: options of the network (``widths``, ``blocks``, ``dropout``, ...).
 
     Raises:
@@ -103,6 +111,7 @@ def build_canonicalizer(
         "size": size,
         "frame": frame,
         "mirror_average": mirror_average,
+        "mirror_below": mirror_below,
         "aspect_log_odds": aspect_log_odds,
     }
     network = _build_network(CANONICALIZERS[architecture], architecture, group, options)
@@ -171,11 +180,14 @@ def save_canonicalizer(
             "size": canonicalizer.thumbnail.size,
             "frame": canonicalizer.thumbnail.frame,
             "mirror_average": canonicalizer.mirror_average,
+            "mirror_below": canonicalizer.mirror_below,
             "aspect_log_odds": canonicalizer.aspect_log_odds,
         }
     header = {"architecture": architecture, **header, "options": options}
     if base is not None:
         header["base"] = base
+    if canonicalizer.set_threshold is not None:
+        header["set_threshold"] = canonicalizer.set_threshold
     if canonicalizer.trained_on is not None:
         header["trained_on"] = pack(canonicalizer.trained_on.tolist())
     weights.save(path, state, format_name=_FORMAT, header=header)
@@ -222,7 +234,9 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
             f"{', '.join(BUNDLED)}, or the path of a checkpoint that samrot train wrote"
         )
     state, header = weights.load(path, format_name=_FORMAT)
-    trained_on = unpack(header.get("trained_on"))
+    trained_on, set_threshold = unpack(header.get("trained_on")), header.get("set_threshold")
+    if set_threshold is not None:
+        check_range(f"{path}: set_threshold", set_threshold, 0, 1)
     if str(header.get("architecture")) in TILT_NETWORKS:
         tilted = _rebuild_tilted(path, state, header)
         tilted.trained_on = union(trained_on, tilted.trained_on)
@@ -232,8 +246,12 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
         base = load_canonicalizer(header["base"])
         state = {**base.network.state_dict(), **state}
         trained_on = union(trained_on, base.trained_on)
-    canonicalizer = _rebuild(path, state, {"group": C4.name, **header, **bundled})
+    canonicalizer = _rebuild(
+        path, state, {"group": C4.name, "mirror_below": 1.0, **header, **bundled}
+    )
     canonicalizer.trained_on = trained_on
+    if canonicalizer.aspect_log_odds == header["aspect_log_odds"]:  # that it was calibrated with
+        canonicalizer.set_threshold = set_threshold
     return canonicalizer.eval().requires_grad_(False).to(device)
 
 
@@ -270,7 +288,7 @@ def _after_base(base: str, network: nn.Module, size: int, rule: TiltRule) -> Til
     exact_part = load_canonicalizer(base)
     tilted = TiltCanonicalizer(exact_part, network, Thumbnail(size, "square"), rule)
     tilted.network.requires_grad_(False)
-    tilted.trained_on = exact_part.trained_on
+    tilted.trained_on, tilted.set_threshold = exact_part.trained_on, exact_part.set_threshold
     return tilted
 
 
@@ -306,12 +324,13 @@ def _build_network(
 ) -> nn.Module:
     """A network of ``CANONICALIZERS`` for a group, with random weights."""
     group = find_group(group_name)
-    if architecture in OVER_ANY_GROUP:
+    fitting = OVER_ANY_GROUP + (() if group.has_mirrors else OVER_CYCLIC_GROUPS)
+    if architecture in fitting:
         return _fitting(builder, options, group=group)
     if group is not C4:
         raise InputError(
             f"canonicalizer group is {group.name} for {architecture!r}, which is made for C4; "
-            f"choose one of: {', '.join(OVER_ANY_GROUP)}"
+            f"choose one of: {', '.join(fitting)}"
         )
     return _fitting(builder, options)
 
@@ -329,11 +348,13 @@ def _fitting(builder: Callable[..., nn.Module], options: dict[str, Any], **fixed
 
 
 def _assemble(network: nn.Module, settings: dict[str, Any]) -> Canonicalizer:
+    check_range("canonicalizer mirror_below", settings["mirror_below"], 0, 1)
     check_range("canonicalizer aspect_log_odds", settings["aspect_log_odds"], -1e3, 1e3)
     return Canonicalizer(
         network,
         Thumbnail(settings["size"], settings["frame"]),
         group=find_group(settings["group"]),
         mirror_average=settings["mirror_average"],
+        mirror_below=settings["mirror_below"],
         aspect_log_odds=settings["aspect_log_odds"],
     )

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from samrot.canonicalizers.tilt import disc
 from samrot.errors import InputError
-from samrot.geometry.groups import C4
+from samrot.geometry.groups import C4, FiniteGroup
 
 
 class PlainBlock(nn.Module):
@@ -42,35 +43,45 @@ class PlainWRN(nn.Module):
 
     Args:
         widths: regular fields at each scale; each scale halves the side.
+        group: C4, C8 or C16; where it is not C4, images are cut to their disc.
     """
 
-    def __init__(self, widths: Sequence[int] = (8, 16, 32, 64)) -> None:
+    def __init__(self, widths: Sequence[int] = (8, 16, 32, 64), group: FiniteGroup = C4) -> None:
         super().__init__()
-        channels = [C4.order * width for width in widths]
+        self.group = group
+        channels = [group.order * width for width in widths]
         self.lift = nn.Conv2d(3, channels[0], 5, 2, 2, bias=False)
         blocks = [PlainBlock(channels[0], channels[0], 1)]
         blocks += [PlainBlock(a, b, 2) for a, b in itertools.pairwise(channels)]
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.BatchNorm2d(channels[-1])
-        self.head = nn.Conv2d(channels[-1], C4.order, 1, bias=False)
+        self.head = nn.Conv2d(channels[-1], group.order, 1, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) to (B, 4); S - 1 divisible by 2^len(widths)."""
-        features = F.relu(self.norm(self.blocks(self.lift(images))))
+        """(B, 3, S, S) to (B, |G|); S - 1 divisible by 2^len(widths)."""
+        features = F.relu(self.norm(self.blocks(self.lift(_seen(images, self.group)))))
         return self.head(features.mean((-2, -1), keepdim=True)).flatten(1)
+
+
+def _seen(images: Tensor, group: FiniteGroup) -> Tensor:
+    """Images, (B, 3, S, S), without what an element of the group would move out of the square."""
+    return images if group.is_exact else images * disc(images)
 
 
 class EscnnWRN(nn.Module):
     """The same network in escnn, for training.
 
+    Args:
+        widths, group: as in ``PlainWRN``.
+
     Raises:
         InputError: if escnn is absent or broken; the message says how to install it.
     """
 
-    def __init__(self, widths: Sequence[int] = (8, 16, 32, 64)) -> None:
+    def __init__(self, widths: Sequence[int] = (8, 16, 32, 64), group: FiniteGroup = C4) -> None:
         super().__init__()
-        enn, space = _import_escnn()
-        self.widths = tuple(widths)
+        enn, space = _import_escnn(group)
+        self.widths, self.group = tuple(widths), group
         image = enn.FieldType(space, 3 * [space.trivial_repr])
         fields = [enn.FieldType(space, width * [space.regular_repr]) for width in widths]
         pose = enn.FieldType(space, [space.regular_repr])
@@ -85,15 +96,16 @@ class EscnnWRN(nn.Module):
         self._wrap = enn.GeometricTensor
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) to (B, 4); S - 1 divisible by 2^len(widths)."""
-        features = self.relu(self.norm(self.blocks(self.lift(self._wrap(images, self.image_type)))))
+        """(B, 3, S, S) to (B, |G|); S - 1 divisible by 2^len(widths)."""
+        seen = self._wrap(_seen(images, self.group), self.image_type)
+        features = self.relu(self.norm(self.blocks(self.lift(seen))))
         pooled = features.tensor.mean((-2, -1), keepdim=True)
         return self.head(self._wrap(pooled, features.type)).tensor.flatten(1)
 
     @torch.no_grad()
     def export(self) -> PlainWRN:
         """The network as it is now, in plain torch."""
-        plain = PlainWRN(self.widths)
+        plain = PlainWRN(self.widths, self.group)
         self.eval()
         pairs: list[tuple[nn.Module, Any]] = [
             (plain.lift, self.lift),
@@ -135,7 +147,7 @@ def _conv(enn: Any, in_type: Any, out_type: Any, kernel_size: int, stride: int) 
     )
 
 
-def _import_escnn() -> tuple[Any, Any]:
+def _import_escnn(group: FiniteGroup) -> tuple[Any, Any]:
     try:
         from escnn import gspaces
         from escnn import nn as enn
@@ -144,4 +156,4 @@ def _import_escnn() -> tuple[Any, Any]:
             f"escnn cannot be imported ({error}); it is needed to train 'escnn_wrn': "
             "pip install 'samrot[escnn]' && pip install --no-deps escnn==1.0.11 lie_learn==0.0.2"
         ) from error
-    return enn, gspaces.rot2dOnR2(C4.order)
+    return enn, gspaces.rot2dOnR2(group.order)

@@ -11,8 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from samrot.canonicalizers.tilt import disc
 from samrot.geometry.exact import turn_tensor
-from samrot.geometry.groups import C4, FiniteGroup
+from samrot.geometry.groups import C4, D4, FiniteGroup
+from samrot.geometry.plane import PlaneTransform
+from samrot.geometry.pose import Pose, factor
 from samrot.layers.efficientnet_lite import EfficientNetLite
 
 
@@ -22,13 +25,14 @@ class _Orbit(nn.Module):
     Logit g is the score of the image moved back by g: "does it look canonical now?". Moving the
     image permutes the list of its views, so the law holds for any score network. Where the group
     mirrors, a view and its mirror image share the mean of their scores, and a score of its own
-    tells the two hands apart.
+    tells the two hands apart. Where views have to be resampled, as in C8, all of them are cut to
+    the inscribed disc, whose edge tells no angle; the law is then exact for quarter turns alone.
 
     Args:
         features: (B, 3, S, S) to (B, channels, s, s).
         channels: number of channels of the features.
         dropout: share of channels dropped before the score, in training.
-        group: C4 or D4.
+        group: C4, D4, C8 or C16.
     """
 
     def __init__(
@@ -40,7 +44,7 @@ class _Orbit(nn.Module):
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout))
         self.score = nn.Linear(channels, 1)
         self.hand: nn.Linear | None = None
-        if any(group.mirrors(g) for g in range(group.order)):
+        if group.has_mirrors:
             self.hand = nn.Linear(channels, 1, bias=False)
             nn.init.zeros_(self.hand.weight)
 
@@ -50,9 +54,15 @@ class _Orbit(nn.Module):
 
     def orbit_vectors(self, images: Tensor) -> Tensor:
         """What the CNN sees in each view: (B, 3, S, S) to (B, |G|, channels)."""
-        order = self.group.order
-        views = [turn_tensor(images, self.group.inverse(g)) for g in range(order)]
-        return self.pool(self.features(torch.cat(views))).unflatten(0, (order, -1)).transpose(0, 1)
+        factors = [factor(self.group, g) for g in range(self.group.order)]
+        untilted = {tilt_deg: _untilted(images, tilt_deg) for _, tilt_deg in factors}
+        views = torch.cat(
+            [turn_tensor(untilted[tilt_deg], D4.inverse(element)) for element, tilt_deg in factors]
+        )
+        if not self.group.is_exact:
+            views = views * disc(views)
+        vectors = self.pool(self.features(views))
+        return vectors.unflatten(0, (self.group.order, -1)).transpose(0, 1)
 
     def score_vectors(self, vectors: Tensor) -> Tensor:
         """(B, |G|, channels) to (B, |G|) logits."""
@@ -65,13 +75,21 @@ class _Orbit(nn.Module):
         return torch.cat([turns, turns], dim=1) + self.hand(vectors).squeeze(-1)
 
 
+def _untilted(images: Tensor, tilt_deg: float) -> Tensor:
+    """Images, (B, 3, S, S), after a tilt is undone; resampled once, the edge repeated."""
+    if tilt_deg == 0:
+        return images
+    size_hw = (images.shape[-2], images.shape[-1])
+    return PlaneTransform.to_canonical(Pose(0, tilt_deg), size_hw).logits(images, fill=None)
+
+
 class OrbitCNN(_Orbit):
     """A small CNN over the orbit, to train from nothing.
 
     Args:
         widths: channels at each scale; each scale halves the side.
         dropout: share of channels dropped before the score, in training.
-        group: C4 or D4.
+        group: C4, D4, C8 or C16.
     """
 
     def __init__(
@@ -99,7 +117,7 @@ class OrbitLite(_Orbit):
         stages: how many of the seven to keep.
         frozen_stages: how many of them keep their weights in training, the stem with them.
         dropout: share of channels dropped before the score, in training.
-        group: C4 or D4.
+        group: C4, D4, C8 or C16.
     """
 
     features: EfficientNetLite

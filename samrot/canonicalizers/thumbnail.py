@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from samrot.errors import check_choice, check_count
 
@@ -51,6 +53,26 @@ class Thumbnail:
         side = max(height, width) if self.frame == "letterbox" else min(height, width)
         places = (-1, 0, 1) if self.frame == "squares" else (0,)
         return np.stack([self._sample(image, side, place) for place in places])
+
+    def of_tensor(self, images: Tensor) -> Tensor:
+        """Sample a batch for training; exact only to rounding, and gradients pass through.
+
+        Args:
+            images: (B, 3, H, W) float, of one size.
+
+        Returns:
+            (B, 3, size, size), in the units of the images; of ``squares`` the middle one.
+        """
+        height, width = images.shape[-2:]
+        side = max(height, width) if self.frame == "letterbox" else min(height, width)
+        rows, row_start, row_stop = area_weights(height, side, self.size, 0)
+        columns, column_start, column_stop = area_weights(width, side, self.size, 0)
+        seen = images[..., row_start:row_stop, column_start:column_stop]
+        of_rows, of_columns = (torch.from_numpy(weights).to(seen) for weights in (rows, columns))
+        sampled = of_rows @ seen @ of_columns.T
+        if self.frame != "letterbox":
+            return sampled
+        return sampled + (1.0 - torch.outer(of_rows.sum(dim=1), of_columns.sum(dim=1))) * FILL
 
     def _sample(self, image: np.ndarray, side: int, place: int) -> np.ndarray:
         height, width = image.shape[:2]

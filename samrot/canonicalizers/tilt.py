@@ -114,6 +114,7 @@ class TiltCanonicalizer(Canonicalizer):
             exact_part.thumbnail,
             group=exact_part.group,
             mirror_average=exact_part.mirror_average,
+            mirror_below=exact_part.mirror_below,
             aspect_log_odds=exact_part.aspect_log_odds,
         )
         self.tilt_network = tilt_network

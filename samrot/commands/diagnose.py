@@ -15,10 +15,11 @@ from samrot.data.photos import PhotoSettings, find_photos, without_results
 from samrot.data.pose_labels import read_pose_labels
 from samrot.drawing.overlays import panel, side_by_side
 from samrot.drawing.pose_sheets import contact_sheet, empty_figure, plot_reliability
-from samrot.errors import InputError, check_range
+from samrot.errors import InputError, check_count, check_range
+from samrot.evaluation.angle_accuracy import angle_of
 from samrot.evaluation.pose_accuracy import PoseAccuracy, report_table
 from samrot.geometry.plane import PlaneTransform
-from samrot.geometry.pose import Pose
+from samrot.geometry.pose import Pose, factor_angle
 from samrot.runtime.run_folder import RunFolder
 
 
@@ -35,6 +36,8 @@ class DiagnoseSettings:
             all of them upright.
         canonicalizer: which canonicalizer.
         tilts: degrees, to either side, by which the photos are tilted too; the nearest pose counts.
+        random_angles: angles over the whole circle that are drawn for each photo and asked for too;
+            five for a table.
         thorough: turn every photo in every way, which takes as many times as long; else what turned
             photos are taken for follows from the law.
         worst: number of mistakes on the contact sheet.
@@ -48,6 +51,7 @@ class DiagnoseSettings:
     prior: list[float] | None = None
     canonicalizer: CanonicalizerChoice = field(default_factory=CanonicalizerChoice)
     tilts: list[float] = field(default_factory=list)
+    random_angles: int = 0
     thorough: bool = False
     worst: int = 24
     limit: int | None = None
@@ -55,6 +59,7 @@ class DiagnoseSettings:
 
     def __post_init__(self) -> None:
         check_range("worst", self.worst, 1)
+        check_count("random_angles", self.random_angles, 0, 360)
         for tilt_deg in self.tilts:
             check_range("tilts entry", tilt_deg, 0, 45)
         if self.limit is not None:
@@ -66,7 +71,7 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
 
     Returns:
         What ``report.json`` holds; ``report.md``, ``reliability.png`` and, if there are mistakes,
-        ``worst.png`` lie beside.
+        ``worst.png`` lie beside; ``worst_angles.png`` too where angles were drawn.
 
     Raises:
         InputError: if settings or data are unusable, or matplotlib is not installed.
@@ -75,6 +80,11 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
     paths = without_results(paths, Path(settings.out))[: settings.limit]
     canonicalizer = settings.canonicalizer.load(settings.device)
     group = canonicalizer.group
+    if not group.is_exact:
+        raise InputError(
+            f"canonicalizer {settings.canonicalizer.name} is of {group.name}, by which photos "
+            "cannot be moved without resampling; expected one of C4 or D4"
+        )
     prior = settings.prior or [1.0] + [0.0] * (group.order - 1)
     if len(prior) != group.order or abs(sum(prior) - 1) > 1e-4 or min(prior) < 0:
         raise InputError(f"prior is {prior}; expected {group.order} shares that sum to 1")
@@ -88,6 +98,7 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
             canonicalizer,
             apply_exif=apply_exif,
             tilts_deg=settings.tilts,
+            random_angles=settings.random_angles,
             thorough=settings.thorough,
         )
         for path, own_pose in zip(
@@ -101,6 +112,7 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
         curve = accuracy.reliability()
         plot_reliability(figure, **vars(curve), path=run.path / "reliability.png")
         _draw_worst(accuracy, run.path / "worst.png", settings.worst)
+        _draw_worst_angles(accuracy, run.path / "worst_angles.png", settings.worst)
         run.write_json("report.json", report)
     return report
 
@@ -122,5 +134,30 @@ def _draw_worst(accuracy: PoseAccuracy, path: Path, count: int) -> None:
             f"predicted {names[predicted]}, corrected so"
         )
         panels.append(panel(side_by_side([image, corrected]), label))
+    if panels:
+        contact_sheet(panels, path)
+
+
+def _draw_worst_angles(accuracy: PoseAccuracy, path: Path, count: int) -> None:
+    """The photos whose angle is furthest off: as they were turned, and as corrected."""
+    path.unlink(missing_ok=True)
+    angles = accuracy.angles
+    panels: list[np.ndarray] = []
+    for i, draw in angles.worst(count) if angles.draws else ():
+        image = read_image(accuracy.paths[i], apply_exif=accuracy.apply_exif)
+        size_hw = (image.shape[0], image.shape[1])
+        to_upright = PlaneTransform.to_canonical(Pose(accuracy.own_poses[i]), size_hw)
+        true, pose = angles.angles_deg[i][draw], angles.poses[i][draw]
+        true_pose = Pose(*factor_angle(true))
+        turning = PlaneTransform.from_pose(true_pose, to_upright.target_hw, "expand")
+        turned = turning.image(to_upright.image(image))
+        correcting = PlaneTransform.to_canonical(pose, turning.target_hw, "expand")
+        corrected = correcting.image(turned)
+        spread = "" if pose.tilt_spread_deg is None else f" +- {pose.tilt_spread_deg:.0f}"
+        label = (
+            f"{accuracy.paths[i].name}: true {true:.0f}, estimated "
+            f"{angle_of(pose):.0f}{spread}, corrected so"
+        )
+        panels.append(panel(side_by_side([turned, corrected]), label))
     if panels:
         contact_sheet(panels, path)

@@ -85,10 +85,10 @@ def export(settings: ExportSettings) -> dict[str, Any]:
             f"segmenter is {segmenter.name}; expected a segment_anything model to export"
         )
     canonicalizer = load_canonicalizer(settings.canonicalizer.name)
-    if isinstance(canonicalizer, TiltCanonicalizer):
+    if isinstance(canonicalizer, TiltCanonicalizer) or not canonicalizer.group.is_exact:
         raise InputError(
             f"canonicalizer {settings.canonicalizer.name} finds tilts, which are not exported; "
-            "export its base"
+            "export one of C4 or D4, the base if it has one"
         )
     sam = segmenter.sam
     side = sam.image_encoder.img_size

@@ -14,6 +14,7 @@ from samrot.commands.segment_results import result_folders, write_dataset
 from samrot.data.photo_names import name_photos
 from samrot.data.prompt_files import prompts_from_numbers, read_prompts
 from samrot.errors import InputError, check_choice, check_range
+from samrot.robust.pipeline import TILT_POLICIES
 from samrot.runtime.runner import Job, run_job
 from samrot.segmenters import SegmenterSettings
 from samrot.structures.prompts import Prompts
@@ -71,6 +72,8 @@ class SegmentSettings(PhotoRunSettings):
         frame: frame in which masks are written: displayed (EXIF orientation applied, as viewers
             show the photo), stored, or upright, as the canonicalizer has it; prompts are always in
             the displayed one.
+        tilt: what of a pose is undone: quarter (quarter turns and mirrors), full (a tilt too, by
+            one warp), or auto: quarter for prompts, which fit the photo as it is, else full.
         min_confidence: probability of its pose below which a photo is named as uncertain.
     """
 
@@ -84,11 +87,13 @@ class SegmentSettings(PhotoRunSettings):
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
     canonicalizer: CanonicalizerChoice = field(default_factory=CanonicalizerChoice)
     frame: str = "displayed"
+    tilt: str = "auto"
     min_confidence: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("frame", self.frame, FRAMES)
+        check_choice("tilt", self.tilt, TILT_POLICIES)
         check_range("min_confidence", self.min_confidence, 0, 1)
         given = {
             "box or point": bool(self.box or self.point or self.label),
@@ -147,9 +152,15 @@ def segment(settings: SegmentSettings) -> SegmentReport:
 
     def build(device: str, rank: int) -> SegmentWorker:
         return SegmentWorker(
-            root, settings.segmenter, settings.canonicalizer, device, settings.frame,
-            settings.min_confidence, settings.grid.chosen() if settings.everything else None,
-        )  # fmt: skip
+            root,
+            settings.segmenter,
+            settings.canonicalizer,
+            device,
+            settings.frame,
+            settings.tilt,
+            settings.min_confidence,
+            settings.grid.chosen() if settings.everything else None,
+        )
 
     summary = run_job(
         Job(

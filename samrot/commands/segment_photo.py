@@ -47,6 +47,8 @@ class SegmentWorker:
         canonicalizer: which canonicalizer.
         device: device of the models.
         frame: frame of the masks: displayed, stored or upright.
+        tilt: what of a pose is undone: quarter, full, or auto (quarter for prompts, full for
+            everything).
         min_confidence: probability of its pose below which a photo is uncertain.
         grid: arguments of the mask generator, to segment everything; None for prompts.
 
@@ -61,6 +63,7 @@ class SegmentWorker:
         canonicalizer: CanonicalizerChoice,
         device: str,
         frame: str,
+        tilt: str,
         min_confidence: float,
         grid: dict[str, Any] | None,
     ) -> None:
@@ -71,12 +74,16 @@ class SegmentWorker:
         loaded = segmenter.load(device)
         self.segmenter_name = loaded.name
         self.canonicalizer: Any = canonicalizer.load(device)
-        self.predictor: RobustPredictor | None = RobustPredictor(loaded, self.canonicalizer)
+        self.predictor: RobustPredictor | None = RobustPredictor(
+            loaded, self.canonicalizer, tilt=tilt
+        )
         self.generator: RobustMaskGenerator | None = None
         if grid is not None:
             if not isinstance(loaded, SamSegmenter):
                 raise InputError(f"everything needs a segment_anything model, not {loaded.name}")
-            self.generator = RobustMaskGenerator(loaded, canonicalizer=self.canonicalizer, **grid)
+            self.generator = RobustMaskGenerator(
+                loaded, canonicalizer=self.canonicalizer, tilt=tilt, **grid
+            )
 
     def run(self, items: Sequence[SegmentItem], write: Callable[[Record], None]) -> None:
         """See ``Worker.run``."""
@@ -105,6 +112,7 @@ class SegmentWorker:
             "image": str(item.place),
             "frame": self.frame,
             "pose": pose.element,
+            "tilt_deg": pose.tilt_deg,
             "pose_probabilities": np.asarray(pose.probabilities).tolist(),
             "pose_confidence": pose.confidence,
             "pose_uncertain": pose.confidence < self.min_confidence,

@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 from samrot.data.coco_checks import check_annotations, check_records
 from samrot.data.images import image_size, read_image
 from samrot.errors import InputError, MissingFileError, check_choice
-from samrot.geometry.rle import RLE
+from samrot.geometry.rle import RLE, decode_mask
 
 FRAMES = ("stored", "displayed")  # what annotations may be in
 
@@ -183,6 +183,23 @@ class CocoDataset:
             encoded: RLE = coco_mask.frPyObjects(segmentation, height, width)
             return encoded
         return RLE(size=segmentation["size"], counts=segmentation["counts"])
+
+    def outline(self, annotation: dict[str, Any]) -> np.ndarray:
+        """(P, 2) float64 points, (x, y) in pixels, whose hull holds the mask of an annotation.
+
+        The points of its polygons; of an RLE, the outer corners of the pixels of each row.
+
+        Raises:
+            InputError: if it has no mask.
+        """
+        segmentation = annotation.get("segmentation")
+        if isinstance(segmentation, list):
+            return np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in segmentation])
+        mask = decode_mask(self.rle(annotation))
+        rows = np.flatnonzero(mask.any(axis=1))
+        first, last = mask[rows].argmax(axis=1), mask.shape[1] - mask[rows, ::-1].argmax(axis=1)
+        corners = [(x, y) for x in (first, last) for y in (rows, rows + 1)]
+        return np.concatenate([np.stack(pair, axis=1) for pair in corners]).astype(np.float64)
 
     def annotations_as_rle(self, image_id: int) -> list[dict[str, Any]]:
         """The annotations of an image, crowds included; masks, if any, as compressed RLE."""

@@ -6,7 +6,7 @@ their own: what the choice of photos does to both does not count.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ class KeptMatches:
             self._by_photo[method, view, kind].append(matches.get(kind))
         for method, correct in self._correct.items():
             results = record["methods"][method]
-            correct.append(sum(results[v.key]["pose"] == v.pose.element for v in self.views))
+            correct.append(sum(v.is_nearest(results[v.key]["pose"]) for v in self.views))
 
     def average_precision_per_image(self, method: str, view: str) -> float | None:
         """The mean of each photo's own AP: the paper's protocol, which is not dataset AP."""
@@ -91,35 +91,55 @@ class KeptMatches:
             }
             if method in self._correct:
                 shares = counts @ np.array(self._correct[method]) / len(self.views) / num_photos
-                of_kinds["pose_accuracy"] = _pair(shares)
+                of_kinds["pose_accuracy"] = pair(shares)
             of_methods[method] = of_kinds
-        return {
-            "resamples": resamples, "seed": SEED, "confidence": CONFIDENCE, "methods": of_methods
-        }  # fmt: skip
+        return described(resamples, of_methods)
 
     def _of_kind(
         self, drawn: dict[tuple[str, str, str], np.ndarray], method: str, kind: str
     ) -> dict[str, Any]:
-        values = {view.key: drawn[method, view.key, kind] for view in self.views}
-        average = np.mean([*values.values()], axis=0)
-        result: dict[str, Any] = {
-            "angles": {view: _pair(value) for view, value in values.items()},
-            "average": _pair(average),
+        by_method = {
+            name: {view.key: drawn[name, view.key, kind] for view in self.views}
+            for name in self.methods
         }
-        if "none" in self.methods:
-            plain = {view: drawn["none", view, kind] for view in values}
-            if "0" in plain:
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    result["retention"] = _pair(average / plain["0"])
-            if method != "none":
-                differences = {view: values[view] - plain[view] for view in values}
-                result["minus_none"] = {
-                    "angles": {view: _pair(value) for view, value in differences.items()},
-                    "average": _pair(np.mean([*differences.values()], axis=0)),
-                }
-        return result
+        return view_intervals(by_method, method)
 
 
-def _pair(values: np.ndarray) -> list[float] | None:
+def view_intervals(drawn: Mapping[str, Mapping[str, np.ndarray]], method: str) -> dict[str, Any]:
+    """Intervals of one score of a method: by view, average, retention, differences to ``none``.
+
+    Args:
+        drawn: method -> view -> (R,) its score on each of R resamples.
+        method: the method.
+    """
+    values = drawn[method]
+    average = np.mean([*values.values()], axis=0)
+    result: dict[str, Any] = {
+        "angles": {view: pair(value) for view, value in values.items()},
+        "average": pair(average),
+    }
+    if "none" in drawn:
+        plain = drawn["none"]
+        if "0" in plain:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                result["retention"] = pair(average / plain["0"])
+        if method != "none":
+            differences = {view: values[view] - plain[view] for view in values}
+            result["minus_none"] = {
+                "angles": {view: pair(value) for view, value in differences.items()},
+                "average": pair(np.mean([*differences.values()], axis=0)),
+            }
+    return result
+
+
+def described(resamples: int, of_methods: dict[str, Any]) -> dict[str, Any]:
+    """Intervals of the methods with how they were made, JSON-ready."""
+    return {
+        "resamples": resamples, "seed": SEED, "confidence": CONFIDENCE, "methods": of_methods
+    }  # fmt: skip
+
+
+def pair(values: np.ndarray) -> list[float] | None:
+    """The interval of resampled values, (R,), JSON-ready; None where one is undefined."""
     found = interval(values, CONFIDENCE)
     return None if found is None else list(found)

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 
 from samrot.canonicalizers import Canonicalizer
 from samrot.evaluation.views import OrbitView
-from samrot.robust.pose_sources import UPRIGHT, GivenPose, PoseSource
+from samrot.robust.pose_sources import (
+    UPRIGHT,
+    GivenPose,
+    OrbitSource,
+    PoseSource,
+    UnsureCanonicalizer,
+    WholeOrbit,
+)
 
 
 @dataclass(frozen=True)
@@ -19,14 +26,21 @@ class Method:
     """One way to treat a photo that may be turned.
 
     Args:
-        pose_source: source of poses of a view.
-        estimates: a canonicalizer is needed, and its poses are scored.
-        undoes_pose: False for the plain model, which knows of no poses.
+        pose_source: source of poses of a view; between those of an orbit source the segmenter
+            decides.
+        estimates: the poses are estimated, and scored.
+        needs_canonicalizer: a canonicalizer estimates them.
+        undoes_pose: False for methods whose masks are of no one pose.
+        averages: masks are averaged over the poses of an orbit source.
+        asks_segmenter: the predicted IoU has a say in the pose.
     """
 
-    pose_source: Callable[[Canonicalizer | None, OrbitView], PoseSource]
+    pose_source: Callable[[Canonicalizer | None, OrbitView], PoseSource | OrbitSource]
     estimates: bool = False
+    needs_canonicalizer: bool = False
     undoes_pose: bool = True
+    averages: bool = False
+    asks_segmenter: bool = False
 
 
 def _canonical(canonicalizer: Canonicalizer | None, view: OrbitView) -> PoseSource:
@@ -34,11 +48,29 @@ def _canonical(canonicalizer: Canonicalizer | None, view: OrbitView) -> PoseSour
     return canonicalizer
 
 
-METHODS = {
+def _hybrid(canonicalizer: Canonicalizer | None, view: OrbitView) -> OrbitSource:
+    assert canonicalizer is not None
+    return UnsureCanonicalizer(canonicalizer)
+
+
+# The pose is known before the model is asked: these serve every task.
+POSE_METHODS = {
     # The plain model on the turned photo.
     "none": Method(lambda _, view: UPRIGHT, undoes_pose=False),
     # Turned back as the canonicalizer says.
-    "canonical": Method(_canonical, estimates=True),
+    "canonical": Method(_canonical, estimates=True, needs_canonicalizer=True),
     # Turned back by the known angle.
     "oracle": Method(lambda _, view: GivenPose(view.pose)),
+}
+
+METHODS = {
+    **POSE_METHODS,
+    # Turned back to where the segmenter is surest of its masks.
+    "confidence": Method(
+        lambda _, view: WholeOrbit(view.group), estimates=True, asks_segmenter=True
+    ),
+    # Turned back as the canonicalizer says, and where it is unsure, as the segmenter does.
+    "hybrid": Method(_hybrid, estimates=True, needs_canonicalizer=True, asks_segmenter=True),
+    # The mean of the masks' logits over the orbit.
+    "tta": Method(lambda _, view: WholeOrbit(view.group), undoes_pose=False, averages=True),
 }

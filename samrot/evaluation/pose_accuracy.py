@@ -13,9 +13,11 @@ from PIL import Image
 
 from samrot.canonicalizers import Canonicalizer
 from samrot.data.images import read_image
+from samrot.evaluation.angle_accuracy import AngleAccuracy, angle_rows
 from samrot.geometry.groups import find_group
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose
+from samrot.scoring.conformal import describe_sets
 from samrot.scoring.pose_statistics import (
     Reliability,
     circular_wasserstein,
@@ -40,6 +42,7 @@ class PoseAccuracy:
         canonicalizer: what is measured.
         apply_exif: whether EXIF applies, as in ``read_image``.
         tilts_deg: tilts, to either side, at which the nearest element is asked for too.
+        random_angles: angles drawn for each photo, over the whole circle, that are asked for too.
         thorough: estimate for every element; else for photos as they are stored, and the rest
             follows by the law, but for what JPEG compression makes of a turned photo.
     """
@@ -50,6 +53,7 @@ class PoseAccuracy:
         *,
         apply_exif: bool | None,
         tilts_deg: Sequence[float] = (),
+        random_angles: int = 0,
         thorough: bool = False,
     ) -> None:
         self.canonicalizer = canonicalizer
@@ -60,7 +64,8 @@ class PoseAccuracy:
         self.fingerprints: list[int] = []
         self.own_poses: list[int] = []  # of the photos as they are stored
         self.estimated: list[int] = []  # likewise
-        self.probability_of_truth: list[float] = []
+        self.probabilities: list[np.ndarray] = []  # likewise, (|G|,) each
+        self.angles = AngleAccuracy(canonicalizer, random_angles)
         self.confusion = np.zeros((self.group.order, self.group.order), dtype=int)
         self.seconds: list[float] = []
         self.confidence: list[float] = []
@@ -81,16 +86,18 @@ class PoseAccuracy:
             if g == group.identity:
                 self.estimated.append(pose.element)
                 assert pose.probabilities is not None
-                self.probability_of_truth.append(float(pose.probabilities[own_pose]))
+                self.probabilities.append(pose.probabilities)
         for g in range(1, 1 if self.thorough else group.order):
             by_law = group.compose(g, self.estimated[-1])
             self.confusion[group.compose(g, own_pose), by_law] += 1
+        size_hw = (image.shape[0], image.shape[1])
         for tilt_deg, correct in self.correct_tilted.items():
             for signed in (tilt_deg, -tilt_deg):
                 tilt = Pose(group.identity, signed)
-                size_hw = (image.shape[0], image.shape[1])
                 tilted = PlaneTransform.from_pose(tilt, size_hw, "expand").image(image)
                 correct.append(self.canonicalizer.pose(tilted) == own_pose)
+        if self.angles.draws:
+            self.angles.update(PlaneTransform.to_canonical(Pose(own_pose), size_hw).image(image))
 
     def _update_moved(self, image: np.ndarray, g: int, own_pose: int) -> Pose:
         transform = PlaneTransform.from_pose(Pose(g), (image.shape[0], image.shape[1]))
@@ -103,6 +110,12 @@ class PoseAccuracy:
         self.correct_square.append(self.canonicalizer.pose(centred_square(moved)) == true)
         self.correct_jpeg.append(self.canonicalizer.pose(as_jpeg(moved)) == true)
         return pose
+
+    @property
+    def probability_of_truth(self) -> np.ndarray:
+        """(N,) what the true poses of the photos as they are stored were given."""
+        rows = zip(self.probabilities, self.own_poses, strict=True)
+        return np.array([row[own_pose] for row, own_pose in rows])
 
     def reliability(self) -> Reliability:
         """The reliability curve of the estimates."""
@@ -123,7 +136,7 @@ class PoseAccuracy:
         ]
         canonicalised = np.bincount(remaining, minlength=group.order) / len(remaining)
         divergence = kl_divergence(np.array(prior), canonicalised)
-        cyclic = not any(group.mirrors(g) for g in range(group.order))
+        cyclic = not group.has_mirrors
         return {
             "canonicalizer": name,
             "group": group.name,
@@ -143,6 +156,10 @@ class PoseAccuracy:
                 f"{tilt:g}": float(np.mean(correct))
                 for tilt, correct in self.correct_tilted.items()
             },
+            "angle_error_deg": self.angles.report(),
+            "pose_sets": describe_sets(
+                self.probabilities, self.own_poses, self.canonicalizer.set_threshold
+            ),
             "pose_confusion": self.confusion.tolist(),
             "stored_poses_predicted": np.bincount(self.estimated, minlength=group.order).tolist(),
             "predicted": {str(p): k for p, k in zip(self.paths, self.estimated, strict=True)},
@@ -180,6 +197,14 @@ def report_table(report: dict[str, Any]) -> str:
     """A report as markdown."""
     names = find_group(report["group"]).names
     divergence, distance = report["kl_prior_to_canonicalised"], report["circular_wasserstein"]
+    sets, set_rows = report["pose_sets"], []
+    if sets["coverage"] is not None:
+        set_rows = [
+            (
+                f"pose sets that hold the true pose (promised: {sets['level']:g}); mean size",
+                f"{sets['coverage']:.4f}; {sets['mean_size']:.3f}",
+            )
+        ]
     rows = [
         ("pose accuracy", f"{report['pose_accuracy']:.4f} +- {report['standard_error']:.4f}"),
         (
@@ -191,6 +216,8 @@ def report_table(report: dict[str, Any]) -> str:
             (f"pose accuracy, tilted by {tilt} degrees to either side", f"{accuracy:.4f}")
             for tilt, accuracy in report["pose_accuracy_tilted"].items()
         ),
+        *(angle_rows(report["angle_error_deg"]) if report["angle_error_deg"] else ()),
+        *set_rows,
         (
             "KL(prior, canonicalised), nats",
             "infinite" if divergence is None else f"{divergence:.4f}",

@@ -65,16 +65,18 @@ class PromptKind(Enum):
 
 @dataclass(frozen=True, eq=False)
 class ViewPrompts:
-    """The prompts of one view of a photo, N boxes in its frame.
+    """The prompts of one view of a photo, N boxes.
 
     Args:
         kind: where they come from.
-        boxes_xyxy: (N, 4) float64.
+        boxes_xyxy: (N, 4) float64, in the frame of the view.
         category_ids: (N,) int.
         scores: (N,) float of the detector; 1 for ground truth.
         instance_ids: (N,) the same object has the same id in every view; only where the kind names
             instances.
-        masks: (N, H, W) bool, of a detector that segments too.
+        masks: (N, H, W) bool, in the frame of the view, of a detector that segments too.
+        in_canonical: the boxes are in the canonical frame of the method instead: moved out of it
+            and in again, those of tilted photos would grow.
     """
 
     kind: PromptKind
@@ -83,6 +85,7 @@ class ViewPrompts:
     scores: np.ndarray
     instance_ids: np.ndarray | None = None
     masks: np.ndarray | None = None
+    in_canonical: bool = False
 
     @classmethod
     def of_detections(
@@ -111,7 +114,7 @@ class PromptSource(Protocol):
     def prompts(
         self, image_id: int, image: np.ndarray, view: OrbitView, frame: CanonicalFrame
     ) -> ViewPrompts:
-        """The prompts of one view, in its frame.
+        """The prompts of one view.
 
         Args:
             image_id: id of the photo.
@@ -123,7 +126,10 @@ class PromptSource(Protocol):
 
 
 class GroundTruthBoxes:
-    """The annotations' own boxes, moved with the image; crowds and zero areas left out."""
+    """The annotations' own boxes, moved with the image; crowds and zero areas left out.
+
+    At angles that are no quarter turns they are the boxes of the turned outlines.
+    """
 
     kind = PromptKind.GROUND_TRUTH
     description = "ground-truth boxes"
@@ -136,10 +142,17 @@ class GroundTruthBoxes:
     ) -> ViewPrompts:
         """See ``PromptSource``."""
         instances = self.dataset.instances(image_id)
-        upright = xywh_to_xyxy([instance["bbox"] for instance in instances])
+        transform = view.transform(self.dataset.size_hw(image_id))
+        if view.is_exact:
+            upright = xywh_to_xyxy([instance["bbox"] for instance in instances])
+            boxes = transform.boxes(upright)
+        else:
+            outlines = [transform.points(self.dataset.outline(truth)) for truth in instances]
+            corners = [(*points.min(axis=0), *points.max(axis=0)) for points in outlines]
+            boxes = np.array(corners).reshape(-1, 4)
         return ViewPrompts(
             self.kind,
-            view.transform(self.dataset.size_hw(image_id)).boxes(upright),
+            boxes,
             np.array([instance["category_id"] for instance in instances], dtype=np.int64),
             np.ones(len(instances)),
             np.array([instance["id"] for instance in instances], dtype=np.int64),
@@ -210,8 +223,10 @@ class LiveDetector:
         self, image_id: int, image: np.ndarray, view: OrbitView, frame: CanonicalFrame
     ) -> ViewPrompts:
         """See ``PromptSource``."""
-        detections = frame.user_detections(self.detector(frame.canonical_image(image)))
-        return ViewPrompts.of_detections(self.kind, _strongest(detections, self.settings))
+        found = _strongest(self.detector(frame.canonical_image(image)), self.settings)
+        masks = frame.user_detections(found).masks
+        prompts = ViewPrompts.of_detections(self.kind, replace(found, masks=masks))
+        return replace(prompts, in_canonical=True)
 
 
 def build_prompt_source(

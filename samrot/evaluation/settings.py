@@ -11,9 +11,10 @@ import numpy as np
 from samrot.canonicalizers import CanonicalizerChoice
 from samrot.data.coco import DataSettings
 from samrot.errors import InputError, check_choice, check_count
-from samrot.evaluation.methods import METHODS
+from samrot.evaluation.methods import METHODS, POSE_METHODS
 from samrot.evaluation.prompts import PromptSettings
 from samrot.evaluation.views import ANGLES, OrbitView, check_views, find_views
+from samrot.robust.pipeline import TILT_POLICIES
 from samrot.scoring import SCORERS
 from samrot.segmenters import SegmenterSettings
 
@@ -39,7 +40,7 @@ class RunSettings:
         nodes: machines; with more than one, start samrot by ``torchrun``.
     """
 
-    known_methods: ClassVar[Collection[str]] = METHODS
+    known_methods: ClassVar[Collection[str]] = POSE_METHODS
     may_grow: ClassVar[Collection[str]] = ("limit",)  # without what was run being lost
 
     out: str
@@ -70,35 +71,44 @@ class RunSettings:
 class EvaluateSettings(RunSettings):
     """Settings of ``samrot evaluate``, besides those of every task.
 
+    Methods that segment more than one turn of a photo: confidence (the segmenter's predicted IoU
+    picks the turn), hybrid (the canonicalizer does where it is sure), tta (mean of the logits).
+
     Args:
         data: a COCO-format dataset of upright photos.
         task: segmentation; or pointcloud, which has settings of its own.
         segmenter: which segmenter.
         canonicalizer: which canonicalizer.
-        angles: counter-clockwise turns of the photos, degrees: some of 0, 90, 180, 270; all of them
-            by default.
-        group: group whose elements move the photos, instead of angles: c4 (four turns) or d4 (those
-            and their mirror images).
+        angles: counter-clockwise turns of the photos, degrees, at least 0 and below 360; 0, 90, 180
+            and 270 by default. At others the photos are resampled, once, on a canvas that holds
+            all of them.
+        group: group whose elements move the photos, instead of angles: c4 (four turns), c8 (eight)
+            or d4 (four, and their mirror images).
         prompts: boxes to prompt with.
         images_per_batch: canonical images encoded at once; more may be faster on a GPU, and change
             masks by rounding.
         score: what scores a mask: detector, segmenter (predicted IoU), product; auto takes the
             detector's where there is one.
+        tilt: what of a pose is undone: quarter (quarter turns and mirrors), full (a tilt too, by
+            one warp), or auto: full where a detector sees the canonical photo, quarter for boxes
+            that are given.
         scorer: what computes AP: pycocotools, or faster-coco-eval for the same numbers sooner.
         bootstrap: resamples of the photos, for 95 % intervals of the numbers; 0 for none. It may
             grow.
     """
 
+    known_methods: ClassVar[Collection[str]] = METHODS
     may_grow: ClassVar[Collection[str]] = ("limit", "bootstrap")
 
     data: DataSettings
     task: str = "segmentation"
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
     canonicalizer: CanonicalizerChoice = field(default_factory=CanonicalizerChoice)
-    angles: list[int] | None = None
+    angles: list[float] | None = None
     group: str | None = None
     prompts: PromptSettings = field(default_factory=PromptSettings)
     images_per_batch: int = 1
+    tilt: str = "auto"
     score: str = "auto"
     scorer: str = SCORERS[0]
     bootstrap: int = 0
@@ -114,6 +124,13 @@ class EvaluateSettings(RunSettings):
         if self.group is None and self.angles is None:
             self.angles = list(ANGLES)
         check_views(self.angles or (), self.group)
+        check_choice("tilt", self.tilt, TILT_POLICIES)
+        tilted = [view.key for view in self.views() if not view.is_exact]
+        if tilted and self.prompts.source == "detections":
+            raise InputError(
+                f"the photos are turned by {tilted[0]} degrees, which detections on file do not "
+                "have; set prompts.source to gt or detector, or take quarter turns alone"
+            )
         check_choice("score", self.score, SCORES)
         check_choice("scorer", self.scorer, SCORERS)
         if self.segmenter.name == DETECTOR:
@@ -127,6 +144,7 @@ class EvaluateSettings(RunSettings):
                     f"segmenter.name is {DETECTOR}, which takes no other segmenter setting and no "
                     "score; leave them out"
                 )
+        self._check_methods()
         check_count("bootstrap", self.bootstrap, 0)
         check_count("images_per_batch", self.images_per_batch, 1)
 
@@ -143,6 +161,27 @@ class EvaluateSettings(RunSettings):
                 for angle, path in of_views.items()
             },
         }
+
+    def _check_methods(self) -> None:
+        many = [name for name in self.methods if name not in POSE_METHODS]
+        if many and self.segmenter.name == DETECTOR:
+            raise InputError(
+                f"methods holds {many[0]}, which asks a segmenter, but segmenter.name is "
+                f"{DETECTOR}; leave it out"
+            )
+        differ = self.prompts.source == "detector" or isinstance(self.prompts.file, dict)
+        if differ and "tta" in self.methods:
+            raise InputError(
+                "methods holds tta, whose masks are of the same prompts in every turn, but the "
+                "detector gives others in each; leave it out, or set prompts.source to gt"
+            )
+
+    @property
+    def undone(self) -> str:
+        """``tilt`` with auto resolved: ``quarter`` or ``full``."""
+        if self.tilt != "auto":
+            return self.tilt
+        return "full" if self.prompts.source == "detector" else "quarter"
 
     def views(self) -> list[OrbitView]:
         """The views of every photo, upright first where it is among them."""

@@ -15,13 +15,13 @@ from samrot.evaluation.intervals import KeptMatches
 from samrot.evaluation.methods import METHODS
 from samrot.evaluation.results import ResultsFile, coco_results
 from samrot.evaluation.settings import EvaluateSettings
-from samrot.evaluation.views import OrbitView
+from samrot.evaluation.views import OrbitView, average_key, name_group
 from samrot.files import replacing
-from samrot.geometry.groups import C4, D4, FiniteGroup
+from samrot.geometry.groups import C4, C8, D4
 from samrot.geometry.rle import RLE
 from samrot.runtime.records import Record
 from samrot.scoring import METRICS, Equivariance, average_precision, mean
-from samrot.scoring.pose_statistics import wilson_error
+from samrot.scoring.pose_statistics import angle_statistics, wilson_error
 from samrot.structures.fingerprints import describe_known
 
 KINDS = ("segm", "bbox")
@@ -100,7 +100,8 @@ def summarise(
             for name, known in trained_on.items()
         },
         "prompts": prompts,
-        "group": _group_of(views).name,
+        "group": name_group(views),
+        "tilt": settings.undone,
         "segmenter": settings.segmenter.name,
         "canonicalizer": settings.canonicalizer.name,
         "multimask": settings.segmenter.multimask,
@@ -128,26 +129,34 @@ class _MethodRecords:
 
     def __init__(self, method: str, views: list[OrbitView]) -> None:
         self.method = METHODS[method]
-        self.views = views
+        self.views, self.group = views, name_group(views)
         self.ious: dict[str, list[float]] = {view.key: [] for view in views}
         self.equivariance = Equivariance()
         self.names_instances = True
+        self.encoder_passes: list[float] = []
         self.poses: list[tuple[int, int]] = []  # true and estimated
+        self.correct: list[bool] = []  # the pose
+        self.errors_deg: list[float] = []  # of the whole angle
 
     def update(self, by_view: dict[str, Any], size_hw: tuple[int, int]) -> None:
         """Add a photo: view -> result."""
         results = [by_view[view.key] for view in self.views]
         for view, result in zip(self.views, results, strict=True):
             self.ious[view.key] += result.get("ious", [])
+            self.encoder_passes.append(result.get("encoder_passes", 1))
             if self.method.estimates:
-                self.poses.append((view.pose.element, result["pose"]))
+                element, tilt_deg = result["pose"], result.get("tilt_deg", 0.0)  # 0.1.0 had none
+                self.poses.append((view.pose.element, element))
+                self.correct.append(view.is_nearest(element))
+                self.errors_deg.append(view.error_deg(element, tilt_deg))
         self.names_instances &= results[0]["instance_ids"] is not None
         if self.names_instances and len(self.views) > 1:
             self.equivariance.update(
                 [
                     [RLE(size=list(size_hw), counts=counts) for counts in result["masks"]]
                     for result in results
-                ]
+                ],
+                [view.pose.tilt_deg for view in self.views],
             )
 
     def compute(self, scores: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -160,9 +169,11 @@ class _MethodRecords:
             }
             for view in self.views
         }
-        result: dict[str, Any] = {"angles": by_view, "c4_avg": _average(by_view, C4)}
-        if _group_of(self.views) is D4:
-            result["d4_avg"] = _average(by_view, D4)
+        result: dict[str, Any] = {
+            "angles": by_view,
+            **_averages(by_view, self.group),
+            "encoder_passes": mean(self.encoder_passes),
+        }
         equivariance = self.equivariance if self.names_instances else Equivariance()
         result["equivariance"] = equivariance.compute()
         if self.method.estimates:
@@ -171,12 +182,13 @@ class _MethodRecords:
             confusion = np.zeros((D4.order if order > C4.order else C4.order,) * 2, dtype=int)
             for true, estimated in self.poses:
                 confusion[true, estimated] += 1
-            result["pose_accuracy"] = _ratio(int(np.trace(confusion)), int(confusion.sum()))
+            result["pose_accuracy"] = mean(self.correct)
             # The views of a photo do not count: by the law they are right or wrong together.
             result["pose_standard_error"] = wilson_error(
                 result["pose_accuracy"], len(self.poses) // len(self.views)
             )
             result["pose_confusion"] = confusion.tolist()
+            result["angle_error_deg"] = angle_statistics(np.array(self.errors_deg))
         return result
 
 
@@ -191,26 +203,34 @@ def _writing(path: Path) -> Iterator[IO[str]]:
         yield file
 
 
-def _group_of(views: list[OrbitView]) -> FiniteGroup:
-    """The group that the views are an orbit of, or part of."""
-    return D4 if any(view.pose.element >= C4.order for view in views) else C4
-
-
-def _average(by_view: dict[str, dict[str, Any]], group: FiniteGroup) -> dict[str, float | None]:
-    """Means over the views of a group; None where one of them was not run."""
-    every = [by_view.get(name, {}) for name in group.names]
+def _averages(by_view: dict[str, dict[str, Any]], group: str) -> dict[str, Any]:
+    """Means over the four turns, and over the group of the views, with the worst of them."""
+    names = {"C4": C4.names, "C8": C8.names, "D4": D4.names}
     return {
-        "AP": mean([scores.get("AP") for scores in every]),
-        "mIoU": mean([scores.get("mIoU") for scores in every]),
-        "bbox_AP": mean([(scores.get("bbox") or {}).get("AP") for scores in every]),
+        average_key(name): _average([by_view.get(key, {}) for key in names.get(name, by_view)])
+        for name in dict.fromkeys(["C4", group])
     }
+
+
+def _average(views: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Means and minima; None where a view was not run."""
+    values = {
+        "AP": [scores.get("AP") for scores in views],
+        "mIoU": [scores.get("mIoU") for scores in views],
+        "bbox_AP": [(scores.get("bbox") or {}).get("AP") for scores in views],
+    }
+    worst: dict[str, float | None] = {}
+    for name, every in values.items():
+        defined = [value for value in every if value is not None]
+        worst[f"worst_{name}"] = min(defined) if len(defined) == len(every) > 0 else None
+    return {**{name: mean(every) for name, every in values.items()}, **worst}
 
 
 def _add_retention(summary: dict[str, Any]) -> None:
     """Each method's average over the group, as a share of the plain model on upright photos."""
     plain = summary["methods"].get("none", {}).get("angles", {}).get("0") or {}
     for result in summary["methods"].values():
-        average = result.get("d4_avg", result["c4_avg"])
+        average = result[average_key(summary["group"])]
         result["retention"] = _ratio(average["AP"], plain.get("AP"))
         upright_box_ap = (plain.get("bbox") or {}).get("AP")
         result["bbox_retention"] = _ratio(average["bbox_AP"], upright_box_ap)

@@ -7,10 +7,12 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from samrot.geometry.groups import find_group
+from samrot.evaluation.views import ANY_ANGLE
+from samrot.geometry.groups import GROUPS
 from samrot.scoring import METRICS, mean
 
 KINDS = {"segm": "segm", "bbox": "box"}
+MOST_COLUMNS = 8  # of views, side by side
 
 
 def summary_table(summary: dict[str, Any]) -> str:
@@ -24,7 +26,7 @@ def summary_table(summary: dict[str, Any]) -> str:
         "",
         *markdown(*_main_table(summary)),
         "",
-        *_interval_lines(summary),
+        *interval_lines(summary),
     ]
     for method, result in methods.items():
         notes = [f"identical masks {_cell(result['equivariance']['identical_masks'])}"]
@@ -32,6 +34,13 @@ def summary_table(summary: dict[str, Any]) -> str:
             error = result.get("pose_standard_error")
             spread = "" if error is None else f" +- {error:.4f}"
             notes.append(f"pose accuracy {_cell(result['pose_accuracy'])}{spread}")
+            if (errors := result.get("angle_error_deg")) and summary["group"] == ANY_ANGLE:
+                notes.append(
+                    f"angle error median {errors['median']:.1f} degrees, "
+                    f"{_cell(errors['within_45'])} within 45"
+                )
+        if (passes := result.get("encoder_passes", 1)) != 1:
+            notes.append(f"{passes:.2f} encoder passes a photo")
         lines.append(f"{method}: " + ", ".join(notes))
     if known := summary.get("trained_on"):
         counts = [
@@ -43,7 +52,7 @@ def summary_table(summary: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"seconds: {seconds}", ""])
 
 
-def _interval_lines(summary: dict[str, Any]) -> list[str]:
+def interval_lines(summary: dict[str, Any]) -> list[str]:
     """The intervals, where the run has some; differences that may be none are marked."""
     found = summary.get("intervals")
     if not found:
@@ -57,7 +66,7 @@ def _interval_lines(summary: dict[str, Any]) -> list[str]:
             difference = (part.get("minus_none") or {}).get("average")
             holds_zero = difference is not None and difference[0] <= 0 <= difference[1]
             mark = " (holds 0)" if holds_zero else ""
-            name = "segm AP" if quantity == "AP" else "box AP"
+            name = {"AP": "segm AP", "bbox_AP": "box AP"}.get(quantity, quantity)
             cells = [_range(part["average"]), _range(difference) + mark]
             rows.append([method, name, *cells, _range(part.get("retention"))])
     header = ["method", "quantity", "average over the views", "minus none", "retention"]
@@ -77,6 +86,7 @@ def _range(pair: Sequence[float] | None) -> str:
 def detail_tables(summary: dict[str, Any]) -> str:
     """AP by threshold and size, and by category, means over the views; as markdown."""
     lines: list[str] = []
+    methods = [*summary["methods"].values()]
     for kind, name in KINDS.items():
         scores = {
             method: [_scores(view, kind) for view in result["angles"].values()]
@@ -89,6 +99,13 @@ def detail_tables(summary: dict[str, Any]) -> str:
         if any(row[1] is not None for row in rows):
             lines += ["", f"{name} AP, mean over the views:", ""]
             lines += markdown(["method", *METRICS], rows)
+            by_view = [
+                [key, *(_scores(result["angles"][key], kind).get("AP") for result in methods)]
+                for key in methods[0]["angles"]
+            ]
+            if len(by_view) > MOST_COLUMNS:
+                lines += ["", f"{name} AP by view:", ""]
+                lines += markdown(["view", *scores], by_view)
         categories = next(iter(scores.values()))[0].get("AP_by_category", {})
         by_category = [
             [
@@ -139,11 +156,16 @@ def summary_latex(summary: dict[str, Any]) -> str:
 
 
 def _main_table(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """A header, and a row for each method and quantity: by view, their mean, and retention."""
-    methods, group = summary["methods"], find_group(summary.get("group", "C4"))
+    """A header, and a row for each method and quantity: by view, their mean, and retention.
+
+    Of many views only the upright one is shown, and the worst.
+    """
+    methods, group = summary["methods"], summary.get("group", "C4")
     keys = list(dict.fromkeys(key for result in methods.values() for key in result["angles"]))
-    whole = set(keys) == set(group.names)
-    average = f"{group.name} average" if whole else f"average of {len(keys)}"
+    whole = group in GROUPS and set(keys) == set(GROUPS[group].names)
+    average = f"{group} average" if whole else f"average of {len(keys)}"
+    many = len(keys) > MOST_COLUMNS
+    shown = [key for key in keys if key == "0" or not many]
     rows = []
     for method, result in methods.items():
         views = [result["angles"][key] for key in keys]
@@ -157,9 +179,13 @@ def _main_table(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
                 result["bbox_retention"],
             ),
         ):
-            if any(value is not None for value in values):
-                rows.append([method, quantity, *values, mean(values), retention])
-    return ["method", "quantity", *keys, average, "retention"], rows
+            defined = [value for value in values if value is not None]
+            if defined:
+                cells = [values[keys.index(key)] for key in shown]
+                worst = [min(defined)] if many else []
+                rows.append([method, quantity, *cells, mean(values), *worst, retention])
+    header = [*shown, average, *(["worst"] if many else []), "retention"]
+    return ["method", "quantity", *header], rows
 
 
 def _scores(view: dict[str, Any], kind: str) -> dict[str, Any]:

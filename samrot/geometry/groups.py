@@ -68,6 +68,21 @@ class FiniteGroup:
         return float(np.rad2deg(np.arctan2(-x_axis[1], x_axis[0])).round(9) % 360)
 
     @cached_property
+    def has_mirrors(self) -> bool:
+        """Whether some of its elements mirror."""
+        return any(self.mirrors(g) for g in range(self.order))
+
+    @cached_property
+    def is_exact(self) -> bool:
+        """Whether its elements flip and turn pixels, and none has to resample them."""
+        return bool((self.matrices == np.rint(self.matrices)).all())
+
+    def nearest(self, matrix: np.ndarray) -> int:
+        """The element that a matrix, (d, d), is turned least from; of two, the first."""
+        angles = [rotation_angle_deg(own.T @ matrix) for own in self.matrices]
+        return int(np.argmin(np.round(angles, 6)))
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Keys of the elements in tables and JSON: ``0``, ``90``, ..., mirrored ``m0``, ``m90``."""
         return tuple(

@@ -127,12 +127,12 @@ class PlaneTransform:
         first = PlaneTransform(self.source_hw, middle_hw, self.before)
         return first, replace(self, source_hw=middle_hw, before=0)
 
-    def image(self, image: np.ndarray, fill: tuple[float, ...] = PHOTO_FILL) -> np.ndarray:
+    def image(self, image: np.ndarray, fill: tuple[float, ...] | None = PHOTO_FILL) -> np.ndarray:
         """An image, bilinear where it is resampled.
 
         Args:
             image: (H, W, C), any dtype.
-            fill: (C,) of what lies outside.
+            fill: (C,) of what lies outside; None repeats the edge of the image.
 
         Returns:
             (H', W', C) of the same dtype, contiguous; it may be ``image`` itself.
@@ -148,14 +148,20 @@ class PlaneTransform:
         pixels = np.ascontiguousarray(warped.transpose(1, 2, 0).astype(image.dtype))
         return exact.move_image(pixels, self.after)
 
-    def logits(self, logits: Tensor, fill: float = LOGIT_FILL) -> Tensor:
-        """Mask logits or images in network layout, (..., H, W) float; gradients pass through."""
+    def logits(self, logits: Tensor, fill: float | None = LOGIT_FILL) -> Tensor:
+        """Mask logits or images in network layout, (..., H, W) float; gradients pass through.
+
+        Args:
+            logits: what is moved.
+            fill: value of what lies outside; None repeats the edge.
+        """
         self._check(logits.shape[-2:], "logits")
         moved = exact.move_tensor(logits, self.before)
         if self.is_exact:
             return moved
         planes = moved.reshape(-1, *moved.shape[-2:])
-        warped = self._warp(planes, (fill,)) if len(planes) else planes.new_empty(0, 1, 1)
+        filled = None if fill is None else (fill,)
+        warped = self._warp(planes, filled) if len(planes) else planes.new_empty(0, 1, 1)
         warped = warped.reshape(*moved.shape[:-2], *self._warp_target_hw)
         return exact.move_tensor(warped, self.after)
 
@@ -250,8 +256,8 @@ class PlaneTransform:
         )
         return inside
 
-    def _warp(self, planes: Tensor, fill: tuple[float, ...]) -> Tensor:
-        """(C, H, W) float to (C, H', W'): bilinear, the edge repeated, and filled outside of it."""
+    def _warp(self, planes: Tensor, fill: tuple[float, ...] | None) -> Tensor:
+        """(C, H, W) float to (C, H', W'): bilinear, the edge repeated, or filled outside of it."""
         height, width = self._warp_source_hw
         points = self._source_points()
         # grid_sample takes -1..1 from edge to edge.
@@ -259,6 +265,8 @@ class PlaneTransform:
         warped = F.grid_sample(
             planes[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False
         )[0]
+        if fill is None:
+            return warped
         inside = torch.from_numpy(self._inside(points)).to(planes.device)
         return torch.where(inside, warped, planes.new_tensor(fill)[:, None, None])
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from samrot.errors import InputError
-from samrot.geometry.groups import D4, FiniteGroup
+from samrot.geometry.groups import D4, FiniteGroup, rotation_matrix
 
 # EXIF orientation 1..8 -> the element of D4 that made the stored photo from the displayed one.
 _EXIF_ELEMENTS = {1: 0, 2: 4, 3: 2, 4: 6, 5: 5, 6: 1, 7: 7, 8: 3}
@@ -45,6 +45,12 @@ class Pose:
     def confidence(self) -> float:
         """Probability of the pose, 0..1; 1 where it was given."""
         return 1.0 if self.probabilities is None else float(np.max(self.probabilities))
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """(2, 2) float64: what it does to (x, y) of the canonical photo, about its centre."""
+        matrix: np.ndarray = D4.matrix(self.element) @ rotation_matrix(self.tilt_deg)
+        return matrix
 
     @classmethod
     def of_element(

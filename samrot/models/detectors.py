@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from samrot.errors import InputError
+from samrot.models.callables import import_callable
 from samrot.structures.detections import Detections
 
 Detector = Callable[[np.ndarray], Detections]
@@ -37,18 +34,4 @@ def load_detector(name: str, device: str) -> Detector:
     """
     if name in DETECTORS:
         return DETECTORS[name](device)
-    module_name, _, attribute = name.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        detector: Any = getattr(importlib.import_module(module_name), attribute)
-    except (Exception, SystemExit) as error:  # a module of the user may raise anything
-        reason = f"{type(error).__name__}: {error}"
-        raise InputError(
-            f"prompts.detector {name!r} cannot be imported ({reason}); expected module:callable, "
-            "with the module in the current folder or installed"
-        ) from error
-    if not callable(detector):
-        raise InputError(f"prompts.detector {name!r} is not callable; expected image -> Detections")
-    checked: Detector = detector
-    return checked
+    return import_callable("prompts.detector", name, "image -> Detections")

@@ -10,8 +10,9 @@ import numpy as np
 
 from samrot.canonicalizers import Canonicalizer, as_canonicalizer
 from samrot.errors import InputError, check_choice
+from samrot.models.classifiers import check_scores
 from samrot.models.detectors import Detector
-from samrot.robust.pipeline import TILT_POLICIES, CanonicalFrame, walk
+from samrot.robust.pipeline import SCORES_CANVAS, TILT_POLICIES, CanonicalFrame, walk
 from samrot.structures.detections import Detections
 from samrot.structures.image import check_image
 
@@ -31,7 +32,8 @@ def canonicalized(
         model: contiguous (H, W, 3) uint8 RGB -> result.
         canonicalizer: a ``Canonicalizer``, or a name or path for ``samrot.load_canonicalizer``.
         output: what the model returns: ``detections`` (``samrot.Detections``); ``scores``, (K,) of
-            classes, which are the same in every frame; or ``masks``, (N, H, W) bool.
+            classes, which are the same in every frame; or ``masks``, (N, H, W) bool. For scores a
+            photo whose tilt is undone keeps its size, its edge repeated.
         tilt: ``quarter`` undoes quarter turns and mirrors, ``full`` a tilt too, by one warp;
             ``auto`` is ``full``: there are no boxes of the user's that a warp would spoil.
 
@@ -48,10 +50,14 @@ def canonicalized(
         raise InputError("canonicalizer is None; expected one, or use the model as it is")
     check, move_back = _OUTPUTS[output]
     undone = "quarter" if tilt == "quarter" else "full"
+    canvas = SCORES_CANVAS if output == "scores" else "expand"
 
     def run(image: np.ndarray) -> Any:
         check_image(image)
-        return walk(image, pose_source, lambda seen: check(model(seen)), move_back, tilt=undone)
+        return walk(
+            image, pose_source, lambda seen: check(model(seen)), move_back,
+            tilt=undone, canvas=canvas,
+        )  # fmt: skip
 
     return run
 
@@ -70,15 +76,6 @@ def _check_detections(detections: Any) -> Detections:
     return detections
 
 
-def _check_scores(scores: Any) -> np.ndarray:
-    array = np.asarray(scores)
-    if array.ndim != 1 or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-        raise InputError(
-            f"the model returned {array.dtype} of shape {array.shape}; expected (K,) finite scores"
-        )
-    return array
-
-
 def _check_masks(masks: Any) -> np.ndarray:
     array = np.asarray(masks)
     if array.ndim != 3 or array.dtype != bool:
@@ -91,6 +88,6 @@ def _check_masks(masks: Any) -> np.ndarray:
 # Output -> its check, and how it is moved back.
 _OUTPUTS: dict[str, tuple[Callable[[Any], Any], Callable[[CanonicalFrame, Any], Any]]] = {
     "detections": (_check_detections, CanonicalFrame.user_detections),
-    "scores": (_check_scores, lambda frame, scores: scores),
+    "scores": (check_scores, lambda frame, scores: scores),
     "masks": (_check_masks, lambda frame, masks: frame.transform.inverse().masks(masks)),
 }

@@ -18,18 +18,22 @@ from segment_anything.utils.amg import (
 from torch import from_numpy
 
 from samrot.canonicalizers import Canonicalizer, as_canonicalizer
-from samrot.errors import InputError
+from samrot.errors import InputError, check_choice
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose, as_pose
-from samrot.robust.pipeline import CanonicalFrame, walk
+from samrot.geometry.rle import decode_mask
+from samrot.robust.pipeline import TILT_POLICIES, CanonicalFrame, walk
 from samrot.robust.pose_sources import UPRIGHT, GivenPose, PoseSource
 from samrot.robust.predictor import RobustPredictor, Tensors
-from samrot.segmenters import EVERYTHING_THRESHOLDS, SamSegmenter
+from samrot.segmenters import EVERYTHING_THRESHOLDS, SamSegmenter, as_segmenter
 from samrot.structures.image import check_image
 
 
 class RobustMaskGenerator:
     """A drop-in for ``segment_anything.SamAutomaticMaskGenerator`` that does not mind the turn.
+
+    Attributes are those of the generator, and may be assigned (``pred_iou_thresh = 0.5``);
+    ``predictor`` is a ``RobustPredictor`` with the same canonicalizer.
 
     Args:
         model: a ``segment_anything`` Sam model, or a segmenter that holds one.
@@ -37,6 +41,8 @@ class RobustMaskGenerator:
             the segmenter, where it has its own (``EVERYTHING_THRESHOLDS``).
         canonicalizer: a ``Canonicalizer``, a name or path for ``samrot.load_canonicalizer``, or
             None for the plain generator.
+        tilt: ``quarter`` undoes quarter turns and mirrors, ``full`` a tilt too, by one warp;
+            ``auto`` is ``full``: no box is given that a warp would loosen.
 
     Raises:
         InputError: if the model is no ``segment_anything`` model, or an argument is off.
@@ -47,9 +53,12 @@ class RobustMaskGenerator:
         model: Sam | SamSegmenter,
         *args: Any,
         canonicalizer: Canonicalizer | str | Path | None = "c4",
+        tilt: str = "auto",
         **kwargs: Any,
     ) -> None:
-        segmenter = SamSegmenter(model) if isinstance(model, Sam) else model
+        check_choice("tilt", tilt, TILT_POLICIES)
+        self.tilt = "quarter" if tilt == "quarter" else "full"
+        segmenter = as_segmenter(model)
         if not isinstance(segmenter, SamSegmenter):
             raise InputError(
                 f"model is a {type(model).__name__}; expected a segment_anything Sam model, or "
@@ -73,6 +82,19 @@ class RobustMaskGenerator:
         # The plain predictor behind samrot's code, which checks images and bounds memory.
         self.generator.predictor = self._watched = _WatchedPredictor(segmenter, self.generator)
         self.canonicalizer = as_canonicalizer(canonicalizer, str(segmenter.device))
+        self.predictor = RobustPredictor(segmenter, self.canonicalizer, tilt=tilt)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or "generator" not in vars(self):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return getattr(self.generator, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        known = vars(self)
+        if name not in known and "predictor" in known and hasattr(self.generator, name):
+            setattr(self.generator, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def generate(
         self, image: np.ndarray, *, pose: Pose | int | None = None
@@ -95,9 +117,19 @@ class RobustMaskGenerator:
         if pose is not None:
             source = GivenPose(as_pose(pose))
         self._watched.best_iou = self._watched.best_stability = 0.0
-        records = walk(image, source, self.generator.generate, _user_records)
+        records = walk(image, source, self._generate_canonical, _user_records, tilt=self.tilt)
         if not records:
             warnings.warn(self._watched.explanation(), stacklevel=2)
+        return records
+
+    def _generate_canonical(self, image: np.ndarray) -> list[dict[str, Any]]:
+        try:
+            records: list[dict[str, Any]] = self.generator.generate(image)
+        except IndexError:
+            # segment-anything 1.0 cannot merge crops in none of which anything was found.
+            if self.generator.crop_n_layers == 0:
+                raise
+            return []
         return records
 
 
@@ -137,7 +169,11 @@ class _WatchedPredictor(RobustPredictor):
 
 def _user_records(frame: CanonicalFrame, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     back = frame.transform.inverse()
-    return records if back.is_identity else [move_record(record, back) for record in records]
+    if back.is_identity:
+        return records
+    moved = [move_record(record, back) for record in records]
+    # What lay on the canvas beside the photo alone is nothing.
+    return moved if back.is_exact else [record for record in moved if record["area"] > 0]
 
 
 def move_record(record: dict[str, Any], transform: PlaneTransform) -> dict[str, Any]:
@@ -145,9 +181,12 @@ def move_record(record: dict[str, Any], transform: PlaneTransform) -> dict[str, 
 
     Args:
         record: record with ``segmentation`` (mask, COCO RLE or uncompressed RLE), ``bbox``,
-            ``crop_box`` and ``point_coords``; all else is kept.
-        transform: exact, from the record's frame.
+            ``crop_box`` and ``point_coords``; all else is kept, but for ``area`` where the mask
+            is resampled.
+        transform: from the record's frame.
     """
+    if not transform.is_exact:
+        return _move_tilted_record(record, transform)
     x, y, width, height = record["bbox"]
     # The generator's boxes end at the index of their last pixel: move the pixels' middles.
     middles = transform.points(np.array([[x, y], [x + width, y + height]]) + 0.5) - 0.5
@@ -161,6 +200,32 @@ def move_record(record: dict[str, Any], transform: PlaneTransform) -> dict[str, 
         "segmentation": _move_segmentation(record["segmentation"], transform),
         "bbox": [int(edge) for edge in (left, top, right - left, bottom - top)],
         "crop_box": [int(edge) for edge in (*crop[:2], *(crop[2:] - crop[:2]))],
+        "point_coords": transform.points(record["point_coords"]).tolist(),
+    }
+
+
+def _move_tilted_record(record: dict[str, Any], transform: PlaneTransform) -> dict[str, Any]:
+    """By nearest neighbour; box and area are those of the new mask."""
+    segmentation = _move_segmentation(record["segmentation"], transform)
+    mask = segmentation
+    if not isinstance(mask, np.ndarray):
+        compressed = isinstance(mask["counts"], str | bytes)
+        mask = decode_mask(mask) if compressed else rle_to_mask(mask)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = [0, 0, 0, 0]
+    if len(rows):
+        left, top = int(columns[0]), int(rows[0])
+        box = [left, top, int(columns[-1]) - left, int(rows[-1]) - top]
+    x, y, width, height = record["crop_box"]
+    crop = transform.boxes(np.array([x, y, x + width, y + height]), "hull")
+    limits = np.tile(transform.target_hw[::-1], 2)
+    x0, y0, x1, y1 = np.rint(np.clip(crop, 0, limits)).astype(int).tolist()
+    return {
+        **record,
+        "segmentation": segmentation,
+        "area": int(mask.sum()),
+        "bbox": box,
+        "crop_box": [x0, y0, x1 - x0, y1 - y0],
         "point_coords": transform.points(record["point_coords"]).tolist(),
     }
 

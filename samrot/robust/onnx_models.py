@@ -46,9 +46,15 @@ class PoseModel(nn.Module):
             if self.frame == "letterbox":
                 view = view + (1 - torch.outer(rows.sum(dim=1), columns.sum(dim=1))) * FILL
             views.append(view)
-        logits = self.canonicalizer(torch.stack(views).float()).mean(dim=0)
         wider = torch.sign(torch.ones(len(self.aspect_signs)) * (width - height))
-        return logits + self.canonicalizer.aspect_log_odds / 2 * self.aspect_signs * wider
+        aspect = self.canonicalizer.aspect_log_odds / 2 * self.aspect_signs * wider
+        images = self.canonicalizer.normalise(torch.stack(views).float())
+        logits = self.canonicalizer.network(images).mean(dim=0) + aspect
+        if not self.canonicalizer.mirror_average:
+            return logits
+        mirrored = self.canonicalizer.mirrored_evidence(images).mean(dim=0) + aspect
+        unsure = logits.softmax(0).max() <= self.canonicalizer.mirror_below
+        return torch.where(unsure, (logits + mirrored) / 2, logits)
 
     def _area_weights(self, length: int, side: int | torch.SymInt, place: int) -> Tensor:
         """See ``thumbnail.area_weights``; all pixels of the axis are kept."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from samrot.errors import InputError, check_choice, check_count
-from samrot.geometry.plane import PlaneTransform, snap_to_grid
+from samrot.geometry.plane import PHOTO_FILL, PlaneTransform, snap_to_grid
 from samrot.geometry.pose import Pose
 from samrot.robust.pose_sources import GivenPose, PoseSource
 from samrot.runtime.batches import in_batches
@@ -26,6 +27,7 @@ from samrot.structures.segmentation import Segmentation
 
 PROMPTS_PER_BATCH = 16
 TILT_POLICIES = ("quarter", "full", "auto")
+SCORES_CANVAS = "same"  # of what a classifier is shown; all other models see all of the photo
 Result = TypeVar("Result")
 
 
@@ -38,24 +40,60 @@ class CanonicalFrame:
         transform: change of frame from the user's frame to the canonical one.
         snapped: prompts are rounded to 1/64 px, so that those of all elements of an exact orbit
             agree: if and only if a canonicalizer estimated the pose.
+        fill: colour of what lies outside of a photo whose tilt is undone; None repeats its edge.
     """
 
     pose: Pose
     transform: PlaneTransform
     snapped: bool
+    fill: tuple[float, ...] | None = PHOTO_FILL
+
+    @classmethod
+    def of_pose(
+        cls,
+        pose: Pose,
+        size_hw: tuple[int, int],
+        *,
+        tilt: str = "quarter",
+        canvas: str = "expand",
+        snapped: bool = False,
+    ) -> CanonicalFrame:
+        """The frame in which a photo of that pose and (height, width) is canonical.
+
+        Args:
+            pose: pose of the photo.
+            size_hw: its size.
+            tilt: ``quarter`` undoes the exact part alone, ``full`` the tilt too.
+            canvas: where a tilt is undone, ``expand`` shows all of the photo, and fills what is
+                beside it; ``same`` keeps its size, and repeats its edge: for models that take
+                photos of one size.
+            snapped: see the class.
+        """
+        check_choice("tilt", tilt, TILT_POLICIES[:2])
+        undone = pose if tilt == "full" else replace(pose, tilt_deg=0.0)
+        transform = PlaneTransform.to_canonical(undone, size_hw, canvas)
+        return cls(pose, transform, snapped, PHOTO_FILL if canvas == "expand" else None)
 
     def canonical_image(self, image: np.ndarray) -> np.ndarray:
         """The photo, (H, W, 3), in the canonical frame, contiguous."""
-        return self.transform.image(image)
+        return self.transform.image(image, self.fill)
 
-    def canonical_prompts(self, prompts: Prompts) -> Prompts:
-        """Prompts from the user's frame; where a tilt is undone, mask inputs are canonical."""
+    def canonical_prompts(self, prompts: Prompts, *, in_canonical: bool = False) -> Prompts:
+        """Prompts from the user's frame; where a tilt is undone, mask inputs are canonical.
+
+        Args:
+            prompts: the prompts.
+            in_canonical: boxes and points are in the canonical frame already.
+        """
         turned, rest = self.transform.split()
         boxes, points, masks = prompts.boxes_xyxy, prompts.point_coords, prompts.mask_inputs
-        if boxes is not None:
-            boxes = rest.boxes(self._snap(turned.boxes(boxes)))
-        if points is not None:
-            points = rest.points(self._snap(turned.points(points)))
+        if in_canonical:
+            boxes, points = (None if part is None else self._snap(part) for part in (boxes, points))
+        else:
+            if boxes is not None:
+                boxes = rest.boxes(self._snap(turned.boxes(boxes)))
+            if points is not None:
+                points = rest.points(self._snap(turned.points(points)))
         if masks is not None and self.transform.is_exact:
             size_hw = (masks.shape[-2], masks.shape[-1])
             masks = PlaneTransform.to_canonical(Pose(self.pose.element), size_hw).logits(masks)
@@ -108,6 +146,7 @@ def find_frame(
     *,
     size_hw: tuple[int, int] | None = None,
     tilt: str = "quarter",
+    canvas: str = "expand",
 ) -> CanonicalFrame:
     """Estimate the pose of a photo, and how it lies in the canonical frame.
 
@@ -115,14 +154,13 @@ def find_frame(
         image: (H, W, 3) uint8 RGB, what the pose source is shown.
         source: source of the pose.
         size_hw: (height, width) of the photo, if it is shown at another size.
-        tilt: ``quarter`` undoes the exact part alone, ``full`` the tilt too.
+        tilt, canvas: as in ``CanonicalFrame.of_pose``.
     """
-    check_choice("tilt", tilt, TILT_POLICIES[:2])
     pose = source.estimate(image)
-    undone = pose if tilt == "full" else replace(pose, tilt_deg=0.0)
     size_hw = (image.shape[0], image.shape[1]) if size_hw is None else size_hw
-    transform = PlaneTransform.to_canonical(undone, size_hw, "expand")
-    return CanonicalFrame(pose, transform, snapped=not isinstance(source, GivenPose))
+    return CanonicalFrame.of_pose(
+        pose, size_hw, tilt=tilt, canvas=canvas, snapped=not isinstance(source, GivenPose)
+    )
 
 
 def walk(
@@ -132,6 +170,7 @@ def walk(
     move_back: Callable[[CanonicalFrame, Result], Result],
     *,
     tilt: str = "quarter",
+    canvas: str = "expand",
 ) -> Result:
     """Run a model on the canonical photo, and move what it says back.
 
@@ -140,9 +179,9 @@ def walk(
         source: source of the pose.
         model: takes the canonical photo.
         move_back: takes results from the canonical frame, as ``CanonicalFrame.user_detections``.
-        tilt: policy as in ``find_frame``.
+        tilt, canvas: as in ``CanonicalFrame.of_pose``.
     """
-    frame = find_frame(image, source, tilt=tilt)
+    frame = find_frame(image, source, tilt=tilt, canvas=canvas)
     return move_back(frame, model(frame.canonical_image(image)))
 
 
@@ -205,7 +244,14 @@ class Pipeline:
         return gather(batches, len(prompts))
 
     def best_masks(
-        self, image: CanonicalImage, prompts: Prompts, *, multimask: bool, refine: int
+        self,
+        image: CanonicalImage,
+        prompts: Prompts,
+        *,
+        multimask: bool,
+        refine: int,
+        return_logits: bool = False,
+        in_canonical: bool = False,
     ) -> Iterator[Segmentation]:
         """One mask for each prompt, C = 1: a batch at a time, so that memory does not grow with B.
 
@@ -214,14 +260,18 @@ class Pipeline:
             prompts: B of them, in the user's frame; there is one batch, of no masks, where B is 0.
             multimask: decode three candidates, and keep the one of the highest score.
             refine: times that the low-resolution logits are fed back as mask input.
+            return_logits: logits instead of binary masks.
+            in_canonical: boxes and points are in the canonical frame; the masks are not.
         """
+        decode = partial(
+            self._decode_together, image, return_logits=return_logits, in_canonical=in_canonical
+        )
 
         def decode_batch(batch: slice) -> Segmentation:
             some = prompts[batch]
-            best = self._decode_together(image, some, multimask=multimask).best()
+            best = decode(some, multimask=multimask).best()
             for _ in range(refine):
-                refined = replace(some, mask_inputs=best.low_res_logits)
-                best = self._decode_together(image, refined).best()
+                best = decode(replace(some, mask_inputs=best.low_res_logits)).best()
             return best
 
         return in_batches(decode_batch, len(prompts), self.prompts_per_batch)
@@ -233,12 +283,13 @@ class Pipeline:
         *,
         multimask: bool = False,
         return_logits: bool = False,
+        in_canonical: bool = False,
     ) -> Segmentation:
-        """Segment the prompts of one batch; prompts and result are in the user's frame."""
+        """Segment the prompts of one batch; the result is in the user's frame."""
         frame = image.frame
         segmentation = self.segmenter.decode(
             image.encoding,
-            frame.canonical_prompts(prompts),
+            frame.canonical_prompts(prompts, in_canonical=in_canonical),
             multimask_output=multimask,
             return_logits=return_logits or frame.asks_logits,
         )

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from samrot.canonicalizers import Canonicalizer
+from samrot.errors import check_range
+from samrot.geometry.groups import C4, FiniteGroup
 from samrot.geometry.pose import Pose
+
+# Chosen on training photos, see docs/results.md.
+THRESHOLD = 0.9
+PRIOR_WEIGHT = 0.05
 
 
 class PoseSource(Protocol):
@@ -34,3 +41,75 @@ class GivenPose:
 
 
 UPRIGHT = GivenPose()
+
+
+class Candidate(NamedTuple):
+    """A pose that a photo may have.
+
+    Args:
+        pose: pose of the photo.
+        log_weight: evidence for it before any mask is seen, in units of predicted IoU.
+    """
+
+    pose: Pose
+    log_weight: float = 0.0
+
+
+@runtime_checkable
+class OrbitSource(Protocol):
+    """Names poses between which the segmenter decides: by the mean IoU that it predicts."""
+
+    def candidates(self, image: np.ndarray) -> list[Candidate]:
+        """Poses that a photo, (H, W, 3) uint8 RGB, may have; at least one."""
+        ...
+
+
+@dataclass(frozen=True)
+class WholeOrbit:
+    """Every pose of a group, none likelier than another: canonicalization at test time.
+
+    Source: Singhal et al. 2025 (arXiv 2507.10375), with the segmenter's own confidence as energy.
+
+    Args:
+        group: the group.
+    """
+
+    group: FiniteGroup = C4
+
+    def candidates(self, image: np.ndarray) -> list[Candidate]:
+        """See ``OrbitSource``."""
+        return [Candidate(Pose.of_element(self.group, g)) for g in range(self.group.order)]
+
+
+@dataclass(frozen=True)
+class UnsureCanonicalizer:
+    """A canonicalizer where it is sure; else the poses between which it wavers.
+
+    The candidates are the likeliest poses whose probabilities together reach the threshold; the
+    segmenter decides by mean predicted IoU + prior weight x log probability.
+
+    Args:
+        canonicalizer: says how likely each pose is. A tilt is known of the likeliest pose alone.
+        threshold: probability at which it is sure, 0..1.
+        prior_weight: predicted IoU that a factor e in probability is worth.
+    """
+
+    canonicalizer: Canonicalizer
+    threshold: float = THRESHOLD
+    prior_weight: float = PRIOR_WEIGHT
+
+    def __post_init__(self) -> None:
+        check_range("threshold", self.threshold, 0, 1)
+        check_range("prior_weight", self.prior_weight, 0)
+
+    def candidates(self, image: np.ndarray) -> list[Candidate]:
+        """See ``OrbitSource``; the likeliest first."""
+        pose, group = self.canonicalizer.estimate(image), self.canonicalizer.group
+        assert pose.probabilities is not None
+        order = np.argsort(-pose.probabilities, kind="stable")
+        reached = np.cumsum(pose.probabilities[order])
+        number = 1 + int((reached[:-1] < self.threshold).sum())
+        weights = self.prior_weight * np.log(np.maximum(pose.probabilities[order], 1e-30))
+        others = [Pose.of_element(group, int(g), pose.probabilities) for g in order[1:number]]
+        poses = [pose, *others]
+        return [Candidate(*pair) for pair in zip(poses, weights.tolist(), strict=False)]

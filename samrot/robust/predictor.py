@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,26 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 from samrot.canonicalizers import Canonicalizer, as_canonicalizer
-from samrot.errors import InputError, NoImageError, check_choice, check_count
-from samrot.geometry.groups import C4, D4
+from samrot.errors import InputError, check_choice, check_count
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose, as_pose
+from samrot.robust.image_state import ImageState, refusal
+from samrot.robust.orbit import choose, find_frames, find_source
 from samrot.robust.pipeline import (
     PROMPTS_PER_BATCH,
     TILT_POLICIES,
-    CanonicalFrame,
     CanonicalImage,
     Pipeline,
     find_frame,
     gather,
 )
-from samrot.robust.pose_sources import UPRIGHT, GivenPose
+from samrot.robust.pose_sources import (
+    GivenPose,
+    OrbitSource,
+)
 from samrot.robust.user_prompts import batch_prompts, checked_points
 from samrot.runtime.devices import find_device
-from samrot.segmenters import Movable, SamSegmenter, Segmenter
+from samrot.segmenters import Movable, SamSegmenter, Segmenter, as_segmenter
 from samrot.structures.image import check_image
 from samrot.structures.prompts import Prompts, check_prompts, checked_array
 from samrot.structures.segmentation import Segmentation
@@ -39,7 +43,7 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 Tensors = tuple[Tensor, Tensor, Tensor]
 
 
-class RobustPredictor:
+class RobustPredictor(ImageState):
     """A drop-in for ``segment_anything.SamPredictor`` that does not mind how the photo is turned.
 
     Everything that goes in or comes out is in the frame of the image that the user gave; the one
@@ -53,7 +57,14 @@ class RobustPredictor:
         tilt: ``quarter`` undoes quarter turns and mirrors, ``full`` a tilt too, by one warp;
             ``auto`` is ``quarter``, since boxes that a user draws around a tilted object fit it
             better than what a warp makes of them.
+        pose_source: what estimates the pose: ``canonicalizer``; ``confidence``, the segmenter's
+            predicted IoU over all turns; or ``hybrid``, the canonicalizer where it is sure, and
+            both where it is not. The latter two decide at the first ``predict``; ``pose`` raises
+            until then.
         prompts_per_batch: prompts decoded at once, which bounds memory.
+
+    Raises:
+        InputError: if an argument is off, or the segmenter predicts no IoU to decide by.
     """
 
     def __init__(
@@ -62,19 +73,16 @@ class RobustPredictor:
         canonicalizer: Canonicalizer | str | Path | None = "c4",
         *,
         tilt: str = "auto",
+        pose_source: str = "canonicalizer",
         prompts_per_batch: int = PROMPTS_PER_BATCH,
     ) -> None:
         check_choice("tilt", tilt, TILT_POLICIES)
-        if not isinstance(segmenter, Sam) and not hasattr(segmenter, "decode"):
-            raise InputError(
-                f"segmenter is a {type(segmenter).__name__}; expected what samrot.load_segmenter "
-                "returns, or a segment_anything Sam model"
-            )
-        segmenter = SamSegmenter(segmenter) if isinstance(segmenter, Sam) else segmenter
+        segmenter = as_segmenter(segmenter)
         self.pipeline = Pipeline(segmenter, prompts_per_batch=prompts_per_batch)
         self.canonicalizer = as_canonicalizer(canonicalizer, str(segmenter.device))
         self.tilt = "full" if tilt == "full" else "quarter"
-        self._current: CanonicalImage | None = None
+        self.pose_source = find_source(pose_source, segmenter, self.canonicalizer)
+        super().__init__(self.pipeline.segmenter, self.canonicalizer)
 
     def set_image(
         self, image: np.ndarray, image_format: str = "RGB", *, pose: Pose | int | None = None
@@ -93,7 +101,10 @@ class RobustPredictor:
         check_choice("image_format", image_format, ("RGB", "BGR"))
         if image_format == "BGR":
             image = np.ascontiguousarray(image[..., ::-1])
-        (self._current,) = self.pipeline.encode([image], [self._find_frame(image, pose)])
+        source = self.pose_source if pose is None else GivenPose(as_pose(pose))
+        frames = find_frames(image, source, tilt=self.tilt)
+        encoded = self.pipeline.encode([image] * len(frames), [found.frame for found in frames])
+        self._set_frames(encoded, [found.log_weight for found in frames])
 
     def set_torch_image(
         self,
@@ -141,7 +152,14 @@ class RobustPredictor:
         if not torch.isfinite(pixels).all():
             raise InputError("transformed_image holds NaN or infinity; expected pixels 0..255")
         thumbnail_source = pixels[0].round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
-        frame = self._find_frame(np.ascontiguousarray(thumbnail_source), pose, size_hw)
+        source = self.pose_source if pose is None else GivenPose(as_pose(pose))
+        if isinstance(source, OrbitSource):
+            raise InputError(
+                "set_torch_image takes the pose from the canonicalizer alone; use set_image, or "
+                "pose_source canonicalizer"
+            )
+        shown = np.ascontiguousarray(thumbnail_source)
+        frame = find_frame(shown, source, size_hw=size_hw, tilt=self.tilt)
         if frame.asks_logits:
             raise InputError(
                 "set_torch_image takes no tilt, since the image is resized already; use set_image"
@@ -149,7 +167,7 @@ class RobustPredictor:
         resized_hw = (shape[2], shape[3])
         moved = PlaneTransform.to_canonical(Pose(frame.pose.element), resized_hw).logits(pixels)
         encoding = sam.encode_resized(moved, frame.transform.target_hw)
-        self._current = CanonicalImage(frame, encoding)
+        self._set_frames([CanonicalImage(frame, encoding)], [0.0])
 
     def predict(
         self,
@@ -178,20 +196,7 @@ class RobustPredictor:
             NoImageError: before ``set_image``.
             InputError: if a prompt is off.
         """
-        size_hw = self.original_size
-        boxes = mask_inputs = None
-        points, labels = checked_points(point_coords, point_labels, (-1, 2))
-        if box is not None:
-            if isinstance(box, np.ndarray) and box.shape == (1, 4):  # SamPredictor takes it too
-                box = box[0]
-            boxes = checked_array("box", box, (4,))[None]
-        if mask_input is not None:
-            logits = checked_array("mask_input", mask_input, (1, -1, -1)).astype(np.float32)
-            mask_inputs = torch.from_numpy(logits)[None]
-        if points is not None and labels is not None:
-            points, labels = points[None], labels[None]
-        prompts = Prompts(boxes, points, labels, mask_inputs)
-        check_prompts(prompts, size_hw)
+        prompts = self._checked_prompts(point_coords, point_labels, box, mask_input)
         result = self.predict_prompts(
             prompts, multimask_output=multimask_output, return_logits=return_logits
         )
@@ -228,16 +233,22 @@ class RobustPredictor:
         resized = sam.transform.get_preprocess_shape(*size_hw, sam.transform.target_length)
         scale_xy = np.array([resized[1] / size_hw[1], resized[0] / size_hw[0]])
         points, labels = checked_points(point_coords, point_labels, (-1, -1, 2))
-        boxes_xyxy = None
-        if points is not None:
-            points = points / scale_xy
-        if boxes is not None:
-            boxes_xyxy = checked_array("boxes", boxes, (-1, 4)) / np.tile(scale_xy, 2)
+        boxes_xyxy = None if boxes is None else checked_array("boxes", boxes, (-1, 4))
         if mask_input is not None:
             mask_input = torch.from_numpy(checked_array("mask_input", mask_input, (-1, 1, -1, -1)))
             mask_input = mask_input.float()
-        prompts = Prompts(boxes_xyxy, points, labels, mask_input)
-        check_prompts(prompts, size_hw)
+        given = Prompts(boxes_xyxy, points, labels, mask_input)
+        check_prompts(
+            given,
+            resized,
+            f"the image was {size_hw[1]} x {size_hw[0]} and was resized: move prompts along by "
+            "predictor.transform.apply_boxes_torch and apply_coords_torch",
+        )
+        prompts = replace(
+            given,
+            boxes_xyxy=None if boxes_xyxy is None else boxes_xyxy / np.tile(scale_xy, 2),
+            point_coords=None if points is None else points / scale_xy,
+        )
         result = self.predict_prompts(
             prompts, multimask_output=multimask_output, return_logits=return_logits
         )
@@ -282,9 +293,16 @@ class RobustPredictor:
         results = []
         for start in range(0, len(images), images_per_batch):
             batch = slice(start, start + images_per_batch)
-            frames = [self._find_frame(image, None) for image in images[batch]]
-            encoded = self.pipeline.encode(images[batch], frames)
-            for canonical, prompts in zip(encoded, all_prompts[batch], strict=True):
+            found = [find_frames(i, self.pose_source, tilt=self.tilt) for i in images[batch]]
+            pairs = [
+                (image, frame)
+                for image, frames in zip(images[batch], found, strict=True)
+                for frame, _ in frames
+            ]
+            encoded = iter(self.pipeline.encode(*map(list, zip(*pairs, strict=True))))
+            for frames, prompts in zip(found, all_prompts[batch], strict=True):
+                weighted = [(next(encoded), log_weight) for _, log_weight in frames]
+                canonical = choose(self.pipeline, weighted, prompts, multimask=multimask_output)
                 segmentation = self.pipeline.decode(
                     canonical,
                     prompts,
@@ -307,7 +325,7 @@ class RobustPredictor:
             NoImageError: before ``set_image``.
         """
         return self.pipeline.decode(
-            self._require_image(),
+            self._decide(self.pipeline, prompts, multimask=multimask_output),
             prompts,
             multimask_output=multimask_output,
             return_logits=return_logits,
@@ -321,9 +339,8 @@ class RobustPredictor:
         Raises:
             NoImageError: before ``set_image``.
         """
-        batches = self.pipeline.best_masks(
-            self._require_image(), prompts, multimask=multimask, refine=refine
-        )
+        image = self._decide(self.pipeline, prompts, multimask=multimask)
+        batches = self.pipeline.best_masks(image, prompts, multimask=multimask, refine=refine)
         return gather(batches, len(prompts))
 
     @property
@@ -331,31 +348,29 @@ class RobustPredictor:
         """What segments."""
         return self.pipeline.segmenter
 
-    def get_image_embedding(self) -> Tensor:
-        """The embedding of the current image, (1, C, h, w), in the canonical frame.
+    def canonical_prompts(
+        self,
+        point_coords: ArrayLike | None = None,
+        point_labels: ArrayLike | None = None,
+        box: ArrayLike | None = None,
+    ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+        """Prompts for the canonical image, whose size is ``canonical_size``; as of ``predict``.
+
+        Returns:
+            Points (N, 2) and labels (N,), or None; box (4,), or None; pixels of that image.
 
         Raises:
             NoImageError: before ``set_image``.
+            InputError: if a prompt is off.
         """
-        features = self._require_image().encoding.features
-        if not isinstance(features, Tensor):
-            raise InputError(f"{self.segmenter.name} has no image embedding of a single tensor")
-        return features
-
-    @property
-    def features(self) -> Tensor | None:
-        """The embedding of the current image, as ``SamPredictor.features``; None without one."""
-        return self.get_image_embedding() if self.is_image_set else None
-
-    @property
-    def is_image_set(self) -> bool:
-        """Whether ``predict`` may be called."""
-        return self._current is not None
-
-    @property
-    def original_size(self) -> tuple[int, int]:
-        """(height, width) of the current image, in the user's frame."""
-        return self._require_image().frame.transform.source_hw
+        prompts = self._checked_prompts(point_coords, point_labels, box, None)
+        moved = self._image.frame.canonical_prompts(prompts)
+        points, labels, boxes = moved.point_coords, moved.point_labels, moved.boxes_xyxy
+        return (
+            None if points is None else points[0],
+            None if labels is None else labels[0],
+            None if boxes is None else boxes[0],
+        )
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -363,6 +378,10 @@ class RobustPredictor:
         transform = self.transform
         height, width = transform.get_preprocess_shape(*self.original_size, transform.target_length)
         return height, width
+
+    @input_size.setter
+    def input_size(self, value: object) -> None:
+        raise refusal("input_size")
 
     @property
     def model(self) -> Sam:
@@ -373,35 +392,6 @@ class RobustPredictor:
     def transform(self) -> Any:
         """Its ``ResizeLongestSide``; InputError where the segmenter is none."""
         return self._sam("transform").transform
-
-    @property
-    def current_pose(self) -> Pose:
-        """The pose of the current image, all of it; NoImageError before ``set_image``."""
-        return self._require_image().frame.pose
-
-    @property
-    def pose(self) -> int:
-        """The element of D4 that moved the current image; NoImageError before ``set_image``."""
-        return self.current_pose.element
-
-    @property
-    def tilt_deg(self) -> float:
-        """The tilt of the current image, degrees, undone or not; as ``pose``."""
-        return self.current_pose.tilt_deg
-
-    @property
-    def pose_confidence(self) -> float:
-        """The probability of the pose, 1 where it was given; as ``pose``."""
-        return self.current_pose.confidence
-
-    @property
-    def pose_probabilities(self) -> np.ndarray:
-        """(|G|,) float64; one-hot where the pose was given. NoImageError before ``set_image``."""
-        pose = self.current_pose
-        if pose.probabilities is not None:
-            return pose.probabilities
-        group = C4 if self.canonicalizer is None else self.canonicalizer.group
-        return np.eye(group.order if pose.element < group.order else D4.order)[pose.element]
 
     @property
     def device(self) -> torch.device:
@@ -430,25 +420,30 @@ class RobustPredictor:
         self.reset_image()
         return self
 
-    def reset_image(self) -> None:
-        """Forget the current image."""
-        self._current = None
-
-    def _find_frame(
+    def _checked_prompts(
         self,
-        image: np.ndarray,
-        pose: Pose | int | None,
-        size_hw: tuple[int, int] | None = None,
-    ) -> CanonicalFrame:
-        source = self.canonicalizer or UPRIGHT
-        if pose is not None:
-            source = GivenPose(as_pose(pose))
-        return find_frame(image, source, size_hw=size_hw, tilt=self.tilt)
-
-    def _require_image(self) -> CanonicalImage:
-        if self._current is None:
-            raise NoImageError("no image is set: call set_image(image) before prediction")
-        return self._current
+        point_coords: ArrayLike | None,
+        point_labels: ArrayLike | None,
+        box: ArrayLike | None,
+        mask_input: ArrayLike | None,
+    ) -> Prompts:
+        """One prompt as users give it, in the frame of the image."""
+        boxes = mask_inputs = None
+        points, labels = checked_points(point_coords, point_labels, (-1, 2))
+        if box is not None:
+            nested = (
+                len(box) == 1 if isinstance(box, list | tuple) else getattr(box, "ndim", 1) == 2
+            )
+            shape = (1, 4) if nested else (4,)  # SamPredictor takes either
+            boxes = checked_array("box", box, shape).reshape(1, 4)
+        if mask_input is not None:
+            logits = checked_array("mask_input", mask_input, (1, -1, -1)).astype(np.float32)
+            mask_inputs = torch.from_numpy(logits)[None]
+        if points is not None and labels is not None:
+            points, labels = points[None], labels[None]
+        prompts = Prompts(boxes, points, labels, mask_inputs)
+        check_prompts(prompts, self.original_size)
+        return prompts
 
     def _sam(self, asked: str) -> SamSegmenter:
         if not isinstance(self.segmenter, SamSegmenter):

@@ -62,8 +62,8 @@ class RunFolder:
             path: path of the run folder.
             settings: a dataclass; written as ``config.yaml``. Where it runs (``out``, ``executor``,
                 ``devices``, ``nodes``, ``workers``) does not count.
-            may_grow: numbers among the settings that may be larger than in the earlier run (None is
-                larger than all), since that adds work at the end.
+            may_grow: numbers among the settings, as ``optim.steps``, that may be larger than in
+                the earlier run (None is larger than all), since that adds work at the end.
 
         Raises:
             InputError: if the folder holds another run, or something else, or its config is
@@ -75,7 +75,9 @@ class RunFolder:
             stored = run._read(_CONFIG, load_yaml)
             known = _settings_of_the_work(_with_defaults(stored, type(settings)))
             changed = sorted(_differences(known, _settings_of_the_work(config)))
-            grown = {name for name in may_grow if _is_larger(config[name], known[name])}
+            grown = {
+                name for name in may_grow if _is_larger(_entry(config, name), _entry(known, name))
+            }
             if changed and grown.issuperset(changed):
                 run._write_config(config)
             elif changed:
@@ -229,6 +231,12 @@ def _step(row: Mapping[Any, Any]) -> float:
     """The step of a row of ``log.csv``; infinite where it is torn."""
     torn = None in row or None in row.values() or not str(row.get("step")).isdecimal()
     return math.inf if torn else int(row["step"])
+
+
+def _entry(config: dict[str, Any], name: str) -> Any:
+    for key in name.split("."):
+        config = config[key]
+    return config
 
 
 def _is_larger(number: float | None, than: float | None) -> bool:

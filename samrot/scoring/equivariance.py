@@ -16,20 +16,31 @@ class Equivariance:
         self.identical: list[bool] = []
         self.ious: list[float] = []
 
-    def update(self, masks_by_view: Sequence[Sequence[RLE]]) -> None:
+    def update(
+        self, masks_by_view: Sequence[Sequence[RLE]], tilts_deg: Sequence[float] | None = None
+    ) -> None:
         """Add the instances of one photo.
 
         Args:
             masks_by_view: masks of each view, those of the same instances in the same order.
+            tilts_deg: tilt of each view, 0 by default; only exact turns of one tilt can have
+                identical masks.
         """
+        tilts_deg = [0.0] * len(masks_by_view) if tilts_deg is None else tilts_deg
+        for tilt_deg in dict.fromkeys(tilts_deg):
+            pairs = zip(masks_by_view, tilts_deg, strict=True)
+            reference, *others = (masks for masks, of_view in pairs if of_view == tilt_deg)
+            if others:
+                self.identical += [
+                    all(masks[i]["counts"] == rle["counts"] for masks in others)
+                    for i, rle in enumerate(reference)
+                ]
         reference, *others = masks_by_view
-        for i, rle in enumerate(reference):
-            self.identical.append(all(masks[i]["counts"] == rle["counts"] for masks in others))
-            self.ious += [rle_iou(rle, masks[i]) for masks in others]
+        self.ious += [rle_iou(rle, masks[i]) for i, rle in enumerate(reference) for masks in others]
 
     def compute(self) -> dict[str, float | None]:
-        """``identical_masks``: share of instances whose masks are bit-identical in all views;
-        ``mean_iou``: with the mask of the first view. None without instances.
+        """``identical_masks``: share of (instance, tilt) whose masks are bit-identical in all views
+        of that tilt; ``mean_iou``: with the mask of the first view. None without instances.
         """
         return {"identical_masks": mean(self.identical), "mean_iou": mean(self.ious)}
 

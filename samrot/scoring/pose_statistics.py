@@ -53,6 +53,28 @@ def wilson_error(share: float | None, count: int) -> float | None:
     return float(np.sqrt(share * (1 - share) * count + 0.25) / (count + 1))
 
 
+def angle_statistics(errors_deg: np.ndarray) -> dict[str, float | None] | None:
+    """How far estimated angles are from the true ones; None where there are none.
+
+    Args:
+        errors_deg: (N,) 0..180.
+
+    Returns:
+        ``median`` and ``mean``, degrees; ``within_5`` and ``within_45``, shares; and
+        ``median_of_those``, degrees, of those within 45, or None.
+    """
+    if len(errors_deg) == 0:
+        return None
+    near = errors_deg[errors_deg <= 45]
+    return {
+        "median": float(np.median(errors_deg)),
+        "mean": float(np.mean(errors_deg)),
+        "within_5": float(np.mean(errors_deg <= 5)),
+        "within_45": float(np.mean(errors_deg <= 45)),
+        "median_of_those": float(np.median(near)) if len(near) else None,
+    }
+
+
 def reliability(confidence: np.ndarray, correct: np.ndarray, num_bins: int = 10) -> Reliability:
     """The reliability curve of some predictions.
 

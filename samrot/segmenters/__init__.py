@@ -11,7 +11,7 @@ from samrot.segmenters.loading import (
     save_sam,
 )
 from samrot.segmenters.protocol import BatchEncoder, Encoding, Movable, Segmenter, encode_together
-from samrot.segmenters.sam import SamSegmenter
+from samrot.segmenters.sam import SamSegmenter, as_segmenter
 from samrot.structures.prompts import Prompts
 from samrot.structures.segmentation import Segmentation
 
@@ -29,6 +29,7 @@ __all__ = [
     "Segmenter",
     "SegmenterSettings",
     "SegmenterWeights",
+    "as_segmenter",
     "encode_together",
     "load_segmenter",
     "save_sam",

@@ -3,21 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
-from torch import Tensor
+from torch import Tensor, nn
 
 from samrot import weights
-from samrot.errors import MissingFileError
+from samrot.errors import InputError, MissingFileError
 from samrot.segmenters.fast_decoder import DecoderSettings, FastDecoder
 from samrot.segmenters.fast_encoder import EncoderSettings, FastEncoder
-from samrot.segmenters.protocol import Encoding, check_remains
+from samrot.segmenters.protocol import Encoding, Segmenter, check_remains
 from samrot.structures.prompts import Prompts, check_mask_inputs
 from samrot.structures.segmentation import Segmentation
+
+_PARTS = ("image_encoder", "prompt_encoder", "mask_decoder", "preprocess", "mask_threshold")
+_DECODER_TAKES = {
+    "image_embeddings", "image_pe", "sparse_prompt_embeddings", "dense_prompt_embeddings",
+    "multimask_output",
+}  # fmt: skip
+
+
+def as_segmenter(model: Any) -> Segmenter:
+    """A segmenter, or a Sam: segment_anything's, another package's of like parts, or wrapped.
+
+    ``torch.compile`` and ``DataParallel`` are unwrapped: samrot calls the parts of the model.
+
+    Raises:
+        InputError: if it is none of these.
+    """
+    for wrapper in ("_orig_mod", "module"):
+        model = getattr(model, wrapper, model) if isinstance(model, nn.Module) else model
+    if all(hasattr(model, name) for name in _PARTS):
+        takes = signature(model.mask_decoder.forward).parameters
+        needs = {name for name, taken in takes.items() if taken.default is taken.empty}
+        if needs <= _DECODER_TAKES <= takes.keys():
+            return SamSegmenter(model)
+    elif hasattr(model, "encode") and hasattr(model, "decode"):
+        segmenter: Segmenter = model
+        return segmenter
+    kind = type(model)
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    raise InputError(
+        f"segmenter is a {module}{kind.__qualname__}; expected what samrot.load_segmenter returns, "
+        "or a segment_anything Sam model"
+    )
 
 
 class SamSegmenter:

@@ -47,10 +47,19 @@ class Prompts:
         )
 
 
-def check_prompts(prompts: Prompts, size_hw: tuple[int, int]) -> None:
+def check_prompts(
+    prompts: Prompts,
+    size_hw: tuple[int, int],
+    remedy: str = "give pixels of the image as it was passed to set_image",
+) -> None:
     """Refuse prompts that cannot be meant for an image of that size.
 
     Boxes may reach over its edges, and may be empty, as detectors and annotations have them.
+
+    Args:
+        prompts: the prompts.
+        size_hw: (height, width) of the image.
+        remedy: what to give instead of what lies beside it.
 
     Raises:
         InputError: if the numbers of prompts differ, a label is unknown, a box is inverted or
@@ -70,8 +79,7 @@ def check_prompts(prompts: Prompts, size_hw: tuple[int, int]) -> None:
         for fault, rows in (
             ("is inverted; expected x0 <= x1 and y0 <= y1", (x1 < x0) | (y1 < y0)),
             (
-                f"lies beside the image of width {width} and height {height}; give pixels of the "
-                "image as it was passed to set_image",
+                f"lies beside the image of width {width} and height {height}; {remedy}",
                 (np.minimum(x1, y1) < -SLACK) | (x0 > width + SLACK) | (y0 > height + SLACK),
             ),
         ):
@@ -98,7 +106,7 @@ def check_prompts(prompts: Prompts, size_hw: tuple[int, int]) -> None:
     if off.any():
         raise InputError(
             f"point {points[off][0].tolist()} is off the image of width {width} and height "
-            f"{height}; give pixels of the image as it was passed to set_image"
+            f"{height}; {remedy}"
         )
 
 

@@ -166,7 +166,7 @@ def finetune(settings: FinetuneSettings) -> Path:
     fabric = build_fabric(settings)  # first, so that all processes read photos at once
     views = PromptedViews(dataset, sam.image_encoder.img_size, settings.views, seed=settings.seed)
     with fabric.rank_zero_first():
-        run = RunFolder.open(settings.out, settings)
+        run = RunFolder.open(settings.out, settings, may_grow=settings.may_grow)
     objective = MaskObjective(
         sam,
         views,

@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from samrot.errors import InputError, check_count, check_range
+from samrot.errors import InputError, check_choice, check_count, check_range
 from samrot.runtime.processes import launch
 from samrot.runtime.run_folder import RunFolder
 from samrot.training.workers import ReportingCollate, ReportingDataset
@@ -29,15 +29,18 @@ from samrot.training.workers import ReportingCollate, ReportingDataset
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+SCHEDULES = ("cosine", "constant")
 SMOOTHING = 0.98  # of the curves on the progress bar
 
 
 @dataclass(kw_only=True)
 class OptimSettings:
-    """How it is trained: AdamW, linear warm-up, cosine decay, averaged weights.
+    """How it is trained: AdamW, linear warm-up, a schedule, averaged weights.
 
     Args:
-        steps: optimiser steps.
+        steps: optimiser steps; a finished run goes on to more of them where the schedule is
+            constant (the course of a cosine depends on its end).
+        schedule: learning rate after the warm-up: cosine (down to 0 at the last step) or constant.
         batch_size: items per step, over all processes.
         accumulate: pieces that each process cuts its share of a batch into, to save memory.
         learning_rate: learning rate at its peak.
@@ -48,6 +51,7 @@ class OptimSettings:
     """
 
     steps: int = 4000
+    schedule: str = "cosine"
     batch_size: int = 64
     accumulate: int = 1
     learning_rate: float = 2e-3
@@ -59,15 +63,18 @@ class OptimSettings:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate"):
             check_count(f"optim.{name}", getattr(self, name), 1)
+        check_choice("optim.schedule", self.schedule, SCHEDULES)
         check_count("optim.warmup_steps", self.warmup_steps, 0)
         check_range("optim.learning_rate", self.learning_rate, 0)
         check_range("optim.weight_decay", self.weight_decay, 0)
         check_range("optim.ema_decay", self.ema_decay, 0, 1)
 
     def learning_rate_at(self, step: int) -> float:
-        """Linear warm-up, then cosine decay to 0."""
+        """Linear warm-up, then the schedule."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
+        if self.schedule == "constant":
+            return self.learning_rate
         done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
@@ -183,6 +190,11 @@ class FitSettings:
             check_count(name, getattr(self, name), 1)
         check_count("workers", self.workers, 0, 1024)
         check_count("seed", self.seed, 0, 2**32 - 1)
+
+    @property
+    def may_grow(self) -> tuple[str, ...]:
+        """Settings that may grow without what was trained being lost."""
+        return ("optim.steps",) if self.optim.schedule == "constant" else ()
 
 
 def build_fabric(settings: FitSettings) -> Fabric:

@@ -116,18 +116,3 @@ def orbit_contrastive_loss(vectors: Tensor) -> Tensor:
     order = similarity.shape[-1]
     between = similarity.sum((-2, -1)) - similarity.diagonal(dim1=-2, dim2=-1).sum(-1)
     return (between / (order * (order - 1))).mean()
-
-
-def straight_through(logits: Tensor) -> Tensor:
-    """The most likely pose, one-hot, with the gradient of the probabilities.
-
-    Args:
-        logits: (B, |G|).
-
-    Returns:
-        (B, |G|).
-    Source: Bengio et al. 2013; for poses, Kaba et al. 2023.
-    """
-    probabilities = logits.softmax(dim=-1)
-    chosen = F.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(probabilities)
-    return chosen + (probabilities - probabilities.detach())

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import update_bn
 from torch.utils.data import Dataset
 
 from samrot.canonicalizers.clouds import CloudCanonicalizer, save_cloud_canonicalizer
@@ -20,11 +18,9 @@ from samrot.errors import InputError, check_choice, check_range
 from samrot.geometry.space import ROTATIONS, move_points
 from samrot.models.point_networks import PointNetwork, save_point_network
 from samrot.robust.module import CanonicalizedModule
-from samrot.training.fit import TrainingObjective
+from samrot.training.network_objective import NetworkObjective, scores_of
 from samrot.training.pose_photos import epoch_order
 
-NETWORK_FILE = "network.safetensors"
-CANONICALIZER_FILE = "canonicalizer.safetensors"
 STATISTICS_CLOUDS = 256
 
 
@@ -115,7 +111,7 @@ class CloudViews(Dataset[Any]):
         )
 
 
-class PointObjective(TrainingObjective):
+class PointObjective(NetworkObjective):
     """Cross-entropy of a network, and the prior loss of the canonicalizer before it.
 
     Args:
@@ -140,20 +136,22 @@ class PointObjective(TrainingObjective):
         label_smoothing: float,
         val: CloudDataset | None,
     ) -> None:
-        model: nn.Module = network
-        if canonicalizer is not None:
-            model = CanonicalizedModule(network, canonicalizer, "pointcloud")
-        super().__init__(model, views, checkpoint_name=NETWORK_FILE, measure="val_accuracy")
-        self.trains_network = any(p.requires_grad for p in network.parameters())
+        super().__init__(
+            network,
+            canonicalizer,
+            "pointcloud",
+            views,
+            save_point_network,
+            save_cloud_canonicalizer,
+            (STATISTICS_CLOUDS, 32),
+        )
         self.views, self.val = views, val
         self.prior_loss, self.beta, self.label_smoothing = PRIORS[prior], beta, label_smoothing
 
     def forward(self, batch: Any, step: int) -> tuple[Tensor, dict[str, float]]:
         """Cross-entropy and prior loss; accuracy."""
         points, labels, known = batch
-        if not self.trains_network:  # nor are its running statistics
-            _network_of(self.model).eval()
-        scores, rotations = _scores(self.model, points)
+        scores, rotations = self.scores(points)
         prior = points.new_zeros(())
         if rotations is not None:
             prior = self.prior_loss(rotations, known)
@@ -163,13 +161,8 @@ class PointObjective(TrainingObjective):
         return loss + self.beta * prior, {"accuracy": accuracy, "prior_loss": prior.item()}
 
     def validate(self, model: nn.Module, rank: int, world_size: int) -> Mapping[str, Tensor]:
-        """Sum of the accuracies of this process's clouds.
-
-        First the batch norms get the statistics of the averaged weights, which the averages of
-        statistics are not.
-        """
-        if self.trains_network:
-            update_bn(self._batches(), model, next(model.parameters()).device)
+        """Sum of the accuracies of this process's clouds."""
+        self.refresh_statistics(model)
         if self.val is None:
             return {}
         behind = isinstance(model, CanonicalizedModule)
@@ -179,31 +172,7 @@ class PointObjective(TrainingObjective):
         for number in own:
             rotation = ROTATIONS[kind](np.random.default_rng([self.views.seed, number]))
             cloud = move_points(self.val.clouds[number], rotation).astype(np.float32)
-            scores, _ = _scores(model, torch.from_numpy(cloud).to(device)[None])
+            scores, _ = scores_of(model, torch.from_numpy(cloud).to(device)[None])
             found = scores[0].argmax(dim=-1).cpu().numpy()
             total += float((found == self.val.labels[number]).mean())
         return {self.measure: torch.tensor(total), "count": torch.tensor(len(own))}
-
-    def _batches(self) -> Iterator[Tensor]:
-        """Clouds, (32, N, 3), to take statistics of."""
-        for first in range(0, STATISTICS_CLOUDS, 32):
-            yield torch.stack([self.views[n][0] for n in range(first, first + 32)])
-
-    def save(self, model: nn.Module, path: Path) -> None:
-        """Write the checkpoints that ``samrot evaluate`` reads, of what is trained."""
-        if self.trains_network:
-            save_point_network(_network_of(model), path)
-        if isinstance(model, CanonicalizedModule):
-            prefix = path.name.removesuffix(NETWORK_FILE)
-            canonicalizer: Any = model.canonicalizer
-            save_cloud_canonicalizer(canonicalizer, path.with_name(prefix + CANONICALIZER_FILE))
-
-
-def _network_of(model: nn.Module) -> PointNetwork:
-    network: Any = model.network if isinstance(model, CanonicalizedModule) else model
-    return network
-
-
-def _scores(model: nn.Module, clouds: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Scores of clouds, (B, N, 3), and their rotations where there is a canonicalizer."""
-    return model(clouds) if isinstance(model, CanonicalizedModule) else (model(clouds), None)

@@ -153,7 +153,7 @@ def train_points(settings: TrainPointsSettings) -> Path:
     )
     fabric = build_fabric(settings)
     with fabric.rank_zero_first():
-        run = RunFolder.open(settings.out, settings)
+        run = RunFolder.open(settings.out, settings, may_grow=settings.may_grow)
     objective = PointObjective(
         network,
         canonicalizer,

@@ -16,8 +16,9 @@ from samrot.canonicalizers import Canonicalizer
 from samrot.data.images import read_image
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose
+from samrot.robust.straight_through import canonical_images
 from samrot.training.fit import TrainingObjective
-from samrot.training.losses import orbit_contrastive_loss, prior_loss, straight_through
+from samrot.training.losses import orbit_contrastive_loss, prior_loss
 from samrot.training.mask_objective import normalised_squares, prompted_loss
 from samrot.training.prompted_views import PromptedView, PromptedViews
 
@@ -94,10 +95,10 @@ class PoseObjective(TrainingObjective):
             return {}
         canonicalizer: Any = model["canonicalizer"]  # type: ignore[index]
         poses = [
-            canonicalizer.pose(read_image(path, apply_exif=apply_exif))
+            canonicalizer.estimate(read_image(path, apply_exif=apply_exif))
             for path in paths[rank::world_size]
         ]
-        correct = sum(pose == 0 for pose in poses)
+        correct = sum(pose.element == 0 and pose.tilt_deg == 0 for pose in poses)
         return {self.measure: torch.tensor(correct), "count": torch.tensor(len(poses))}
 
     def save(self, model: nn.Module, path: Path) -> None:
@@ -173,14 +174,9 @@ class ThroughSegmenterObjective(PoseObjective):
         """Weighted sum of the losses; pose accuracy and mean IoU."""
         thumbnails, views = batch
         logits, loss, accuracy = self.pose_loss(thumbnails)
-        chosen = straight_through(logits)
         squares = normalised_squares(self.sam, views)
-        size_hw = (squares.shape[-2], squares.shape[-1])
-        moved_back = [
-            PlaneTransform.to_canonical(Pose(g), size_hw).logits(squares)
-            for g in range(chosen.shape[1])
-        ]
-        canonical = (chosen[:, :, None, None, None] * torch.stack(moved_back, 1)).sum(dim=1)
+        group: Any = self.model["canonicalizer"].group  # type: ignore[index]
+        canonical = canonical_images(squares, logits, group)
         embeddings = self.sam.image_encoder(canonical.contiguous(memory_format=torch.channels_last))
         poses = logits.argmax(dim=1).tolist()
         canonical_views = [canonical_view(v, pose) for v, pose in zip(views, poses, strict=True)]

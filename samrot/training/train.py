@@ -50,12 +50,14 @@ class CanonicalizerSettings:
     Args:
         architecture: gcnn, gwrn, escnn_wrn, orbit_cnn or orbit_lite0, 1 or 2; or tilt_lite0 or 1,
             which finds the tilt that is left after the base.
-        group: c4, or d4 (mirror images too; the orbit architectures).
+        group: c4, or d4 (mirror images too; the orbit architectures), or c8 or c16 (those, and
+            escnn_wrn).
         base: name of a bundled canonicalizer, whose weights are kept as they are and not saved
             again: only what it lacks is trained.
         size: side of the thumbnail, pixels.
         frame: square or squares (blind to the aspect ratio), letterbox (sees the whole photo).
         mirror_average: whether to add, at inference, the evidence of the mirror image.
+        mirror_below: add it only where no pose is likelier than this without it; at 1 always.
         aspect_log_odds: evidence, at inference, from the aspect ratio; 0 hides it.
         options: options of the network: widths, blocks, dropout, stages, frozen_stages, width.
         dead_band_deg: smaller tilts are taken to be 0, at inference (tilt networks).
@@ -68,6 +70,7 @@ class CanonicalizerSettings:
     size: int = 97
     frame: str = "square"
     mirror_average: bool = True
+    mirror_below: float = 1.0
     aspect_log_odds: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
     dead_band_deg: float = TiltRule.dead_band_deg
@@ -144,7 +147,7 @@ class TrainSettings(FitSettings):
         group = find_group(self.canonicalizer.group)
         if self.prior is None:
             self.prior = [1.0] + [0.0] * (group.order - 1)
-        if group is not C4 and self.augmentation.mirror:
+        if group.has_mirrors and self.augmentation.mirror:
             raise InputError(
                 f"augmentation.mirror is {self.augmentation.mirror} for {group.name}, which is to "
                 "tell mirror images apart; set it to 0"
@@ -256,7 +259,7 @@ def train(settings: TrainSettings) -> Path:
         )
         objective = PoseObjective(canonicalizer, photos, save, **common)
     with fabric.rank_zero_first():
-        run = RunFolder.open(settings.out, settings)
+        run = RunFolder.open(settings.out, settings, may_grow=settings.may_grow)
     if fabric.is_global_zero:  # which writes the checkpoints
         canonicalizer.trained_on = _fingerprints(settings, paths, apply_exif, run)
     with run.held(by_this_process=fabric.is_global_zero):
@@ -320,6 +323,7 @@ def _build(settings: TrainSettings) -> Canonicalizer:
         size=chosen.size,
         frame=chosen.frame,
         mirror_average=chosen.mirror_average,
+        mirror_below=chosen.mirror_below,
         aspect_log_odds=chosen.aspect_log_odds,
         **chosen.options,
     )

@@ -196,3 +196,24 @@ def test_a_logit_that_is_not_finite_is_an_error_never_pose_0() -> None:
     torch.nn.init.constant_(canonicalizer.network.score.bias, float("nan"))
     with pytest.raises(InputError, match="the canonicalizer's logits are .*nan"):
         canonicalizer.pose(random_photo(0, 20, 30))
+
+
+def test_sets_of_poses_turn_with_the_photo(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    options = small_options("orbit_cnn")
+    canonicalizer = build_canonicalizer("orbit_cnn", size=33, **options).eval().double()
+    image = random_photo(0, 40, 63)
+    with pytest.raises(InputError, match="no threshold for sets of poses; take the one that"):
+        canonicalizer.pose_set(image)
+    probabilities = canonicalizer.estimate(image).probabilities
+    assert probabilities is not None
+    order = np.argsort(-probabilities)
+    canonicalizer.set_threshold = float(probabilities[order[1]])
+    first, second = canonicalizer.pose_set(image)
+    assert (first, second) == (order[0], order[1])
+    canonicalizer.set_threshold -= 1e-9  # the law holds to rounding
+    turned = canonicalizer.pose_set(np.ascontiguousarray(np.rot90(image)))
+    assert turned == ((first + 1) % 4, (second + 1) % 4)
+    path = tmp_path / "c.safetensors"
+    save_canonicalizer(canonicalizer, path, architecture="orbit_cnn", options=options)
+    assert load_canonicalizer(path).set_threshold == canonicalizer.set_threshold

@@ -23,6 +23,7 @@ class BrightSide(nn.Module):
     """Takes the brightest side of a photo for its top: right 9 times of 10 sure."""
 
     group = C4
+    set_threshold = 0.5
 
     def estimate(self, image: np.ndarray) -> Pose:
         sides = [np.rot90(image, -k)[: max(1, image.shape[0] // 4)].mean() for k in range(4)]
@@ -82,6 +83,30 @@ def test_the_law_stands_in_for_the_other_turns(photos: Path, tmp_path: Path) -> 
     assert "| pose accuracy, tilted by 40 degrees to either side | 0.9000 |" in table
     with pytest.raises(InputError, match="tilts entry is 50; expected a number of at least 0"):
         settings(photos, tmp_path / "far", tilts=[50])
+
+
+def test_angles_of_the_whole_circle(photos: Path, tmp_path: Path) -> None:
+    report = diagnose(settings(photos, tmp_path / "report", random_angles=3, worst=2))
+    angles = report["angle_error_deg"]
+    assert angles["draws"] == len(angles["by_draw"]) == 3
+    assert angles["by_spread"] is None  # quarter turns have none
+    # The brightest side is the nearest quarter turn, but for the photo that is upside down.
+    assert angles["all"]["within_45"] == pytest.approx(0.9, abs=0.07)
+    assert 10 < angles["all"]["median_of_those"] < 35
+    assert np.mean([draw["mean"] for draw in angles["by_draw"]]) == pytest.approx(
+        angles["all"]["mean"]
+    )
+    assert report["pose_sets"]["coverage"] == 0.9
+    assert report["pose_sets"]["mean_size"] == 1
+    table = (tmp_path / "report" / "report.md").read_text()
+    assert "| share of angles within 45 degrees | " in table
+    assert (
+        "| pose sets that hold the true pose (promised: 0.98); mean size | 0.9000; 1.000 |" in table
+    )
+    sheet = np.asarray(Image.open(tmp_path / "report" / "worst_angles.png"))
+    assert sheet.shape[0] == 328
+    with pytest.raises(InputError, match="random_angles is -1; expected"):
+        settings(photos, tmp_path / "no", random_angles=-1)
 
 
 def test_labels_say_how_photos_are_stored(photos: Path, tmp_path: Path) -> None:

@@ -104,6 +104,9 @@ def test_uncertain_poses_are_named(
     assert (content["pose_confidence"], content["pose_uncertain"]) == (0.25, True)
     content, _ = read_masks(out / "upright")
     assert content["pose_uncertain"] is False
+    assert content["tilt_deg"] == 0
+    assert main(["segment", *options, "--tilt", "half"]) == 2
+    assert "tilt is 'half'; expected one of: quarter, full, auto" in capsys.readouterr().err
 
 
 def test_masks_of_the_upright_photo(photos: Path, tmp_path: Path) -> None:

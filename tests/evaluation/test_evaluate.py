@@ -456,7 +456,10 @@ def test_settings_are_checked(coloured: tuple[Path, Path], tmp_path: Path) -> No
     for changes, message in (
         ({"methods": ["magic"]}, "methods entry is 'magic'"),
         ({"methods": []}, "at least one"),
-        ({"angles": [45]}, "angles entry is 45; expected one of: 0, 90, 180, 270"),
+        (
+            {"angles": [360]},
+            "angles entry is 360; expected a number of at least 0 and at most 359.99",
+        ),
         ({"angles": [0, 0]}, "expected each once"),
         ({"limit": 0}, "limit is 0"),
         ({"images_per_batch": 0}, "images_per_batch is 0"),

@@ -99,7 +99,7 @@ def test_a_group_is_short_for_its_angles(scenes_folder: Path, tmp_path: Path) ->
     assert short["methods"] == long["methods"] == default["methods"]
     with pytest.raises(InputError, match=r"group is 'd4' and angles \[0\]; .* give one of the two"):
         settings(scenes_folder, tmp_path / "both", group="d4", angles=[0])
-    with pytest.raises(InputError, match="group is 'c5'; expected one of: c4, d4"):
+    with pytest.raises(InputError, match="group is 'c5'; expected one of: c4, c8, d4"):
         settings(scenes_folder, tmp_path / "c5", group="c5")
 
 

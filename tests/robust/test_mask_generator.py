@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+import torch
 from pycocotools import mask as coco_mask
 from segment_anything import SamAutomaticMaskGenerator
-from segment_anything.utils.amg import rle_to_mask
+from segment_anything.utils.amg import mask_to_rle_pytorch, rle_to_mask
 
 import samrot
+from samrot.errors import InputError
 from samrot.geometry import exact
+from samrot.geometry.plane import PlaneTransform
+from samrot.geometry.pose import Pose
+from samrot.geometry.rle import encode_mask
+from samrot.robust.mask_generator import move_record
+from samrot.robust.pipeline import CanonicalFrame
 from samrot.segmenters import EVERYTHING_THRESHOLDS, EncoderSettings
 from tests.segmenters.test_contract import disc_photo
 
@@ -62,6 +70,86 @@ def test_records_turn_with_the_photo(options: dict[str, Any]) -> None:
             assert 0 <= top <= top + height <= mask.shape[0]
             point = exact.move_points(want["point_coords"], k, upright.shape[:2])
             assert got["point_coords"] == point.tolist()
+
+
+@pytest.mark.parametrize("kind", ["mask", "uncompressed", "coco"])
+def test_a_record_that_is_untilted(kind: str) -> None:
+    """From a canonical canvas to a photo that was tilted by 30 degrees and turned by a quarter."""
+    photo_hw = (60, 80)
+    frame = CanonicalFrame.of_pose(Pose(1, 30.0), photo_hw, tilt="full")
+    back = frame.transform.inverse()
+    canvas = np.zeros(back.source_hw, dtype=bool)
+    middle_y, middle_x = np.array(canvas.shape) // 2
+    canvas[middle_y - 6 : middle_y + 6, middle_x - 10 : middle_x + 10] = True
+    segmentation: Any = canvas
+    if kind == "uncompressed":
+        segmentation = mask_to_rle_pytorch(torch.from_numpy(canvas)[None])[0]
+    elif kind == "coco":
+        segmentation = encode_mask(canvas)
+    record = {
+        "segmentation": segmentation, "area": 240, "bbox": [0, 0, 0, 0], "predicted_iou": 0.9,
+        "crop_box": [0, 0, canvas.shape[1], canvas.shape[0]],
+        "point_coords": [[middle_x + 0.5, middle_y + 0.5]],
+    }  # fmt: skip
+    moved = move_record(record, back)
+    mask = as_mask(moved["segmentation"])
+    assert type(moved["segmentation"]) is type(segmentation)
+    assert mask.shape == photo_hw
+    assert np.array_equal(mask, back.masks(canvas))
+    assert abs(moved["area"] - 240) < 12
+    assert moved["area"] == mask.sum()
+    x, y, width, height = moved["bbox"]
+    assert mask[y : y + height + 1, x : x + width + 1].sum() == mask.sum()
+    assert mask[y].any()
+    assert mask[:, x + width].any()
+    assert moved["crop_box"] == [0, 0, 80, 60]
+    assert moved["predicted_iou"] == 0.9
+    assert np.abs(np.array(moved["point_coords"][0]) - (40, 30)).max() < 2
+    canvas[:] = False
+    canvas[:3, :3] = True  # beside the photo
+    beside = move_record({**record, "segmentation": canvas}, back)
+    assert (beside["area"], beside["bbox"]) == (0, [0, 0, 0, 0])
+
+
+def test_the_tilt_policy_is_checked() -> None:
+    with pytest.raises(InputError, match="tilt is 'some'; expected one of: quarter, full, auto"):
+        samrot.RobustMaskGenerator(samrot.load_segmenter(), tilt="some")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("tilt", "untilted"), [("auto", True), ("full", True), ("quarter", False)])
+def test_everything_in_a_tilted_photo(
+    tilt: str, untilted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upright = np.full((60, 80, 3), 60, dtype=np.uint8)
+    cv2.ellipse(upright, (40, 30), (25, 8), 0, 0, 360, (230, 230, 230), -1)
+    seen: list[np.ndarray] = []
+
+    def bright_and_corner(image: np.ndarray) -> list[dict[str, Any]]:
+        """The generator's records of what is bright, and of a corner."""
+        seen.append(image)
+        corner = np.zeros(image.shape[:2], dtype=bool)
+        corner[:4, :4] = True
+        return [
+            {
+                "segmentation": mask, "area": int(mask.sum()), "bbox": [0, 0, 0, 0],
+                "crop_box": [0, 0, *image.shape[1::-1]], "point_coords": [[0.0, 0.0]],
+            }
+            for mask in (image[..., 0] > 200, corner)
+        ]  # fmt: skip
+
+    robust = samrot.RobustMaskGenerator(samrot.load_segmenter(), canonicalizer=None, tilt=tilt)  # type: ignore[arg-type]
+    monkeypatch.setattr(robust.generator, "generate", bright_and_corner)
+    view = PlaneTransform.from_pose(Pose(1, 20.0), (60, 80), "expand")
+    records = robust.generate(view.image(upright), pose=Pose(1, 20.0))
+    rows, columns = (np.ptp(np.nonzero(seen[0][..., 0] > 200)[axis]) for axis in (0, 1))
+    assert (rows < 18) == untilted  # the rod lies level
+    assert columns > 40
+    assert len(records) == (1 if untilted else 2)  # the corner is beside the photo
+    expected = view.masks(upright[..., 0] > 200)
+    mask = records[0]["segmentation"]
+    assert mask.shape == expected.shape
+    assert (mask & expected).sum() / (mask | expected).sum() > 0.9
+    assert records[0]["area"] == mask.sum()
 
 
 def test_it_uses_the_faster_encoder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from samrot import weights
 from samrot.cli import main
+from samrot.robust.straight_through import straight_through
 from samrot.segmenters import load_segmenter, save_sam
 from samrot.segmenters.sam import SamSegmenter
-from samrot.training.losses import orbit_contrastive_loss, straight_through
+from samrot.training.losses import orbit_contrastive_loss
 from samrot.training.mask_objective import prompted_loss
 from samrot.training.prompted_views import PromptedView
 from tests.conftest import small_vit

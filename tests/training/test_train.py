@@ -107,6 +107,24 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     assert train(wanted).read_bytes() == whole.read_bytes()
 
 
+def test_more_steps_at_a_constant_rate(photos: Path, tmp_path: Path) -> None:
+    def of_steps(steps: int, out: str, **changes: Any) -> TrainSettings:
+        optim = OptimSettings(steps=steps, batch_size=4, warmup_steps=1, ema_decay=0.5, **changes)
+        return settings(photos, tmp_path / out, optim=optim)
+
+    constant = {"schedule": "constant"}
+    whole = train(of_steps(4, "whole", **constant)).read_bytes()
+    train(of_steps(2, "grown", **constant))
+    assert train(of_steps(4, "grown", **constant)).read_bytes() == whole
+    with pytest.raises(InputError, match=r"holds a run with other settings \(optim.steps\)"):
+        train(of_steps(3, "grown", **constant))
+    train(of_steps(2, "cosine"))
+    with pytest.raises(InputError, match=r"holds a run with other settings \(optim.steps\)"):
+        train(of_steps(4, "cosine"))
+    with pytest.raises(InputError, match="optim.schedule is 'step'; expected one of: cosine"):
+        OptimSettings(schedule="step")
+
+
 def test_prior_loss() -> None:
     logits = torch.randn(5, 4, dtype=torch.float64)
     upright = torch.tensor([1.0, 0, 0, 0])

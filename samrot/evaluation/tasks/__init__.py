@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from samrot.evaluation.tasks.classification import ClassificationTask
 from samrot.evaluation.tasks.pointcloud import PointCloudTask
 from samrot.evaluation.tasks.segmentation import SegmentationTask
 from samrot.runtime.records import Record
@@ -66,6 +67,10 @@ class Task(Protocol):
         ...
 
 
-TASKS: dict[str, type[Task]] = {"segmentation": SegmentationTask, "pointcloud": PointCloudTask}
+TASKS: dict[str, type[Task]] = {
+    "segmentation": SegmentationTask,
+    "classification": ClassificationTask,
+    "pointcloud": PointCloudTask,
+}
 
 __all__ = ["TASKS", "Task"]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice, repeat, zip_longest
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,100 +13,22 @@ import numpy as np
 from samrot.canonicalizers import Canonicalizer
 from samrot.data.coco import CocoDataset
 from samrot.errors import InputError
+from samrot.evaluation.mask_records import MaskRecorder
 from samrot.evaluation.methods import METHODS
-from samrot.evaluation.prompts import PromptKind, PromptSource, ViewPrompts, build_prompt_source
-from samrot.evaluation.results import coco_results
+from samrot.evaluation.photo import AskedView, MethodView, Photo, PromptedFrame, SegmentedBatch
+from samrot.evaluation.prompts import PromptSource, ViewPrompts, build_prompt_source
 from samrot.evaluation.settings import DETECTOR, EvaluateSettings, sample
 from samrot.evaluation.summary import summarise
 from samrot.evaluation.table import detail_tables, summary_csv, summary_latex, summary_table
-from samrot.evaluation.views import OrbitView
-from samrot.geometry.rle import RLE, encode_mask, rle_iou
-from samrot.robust.pipeline import CanonicalFrame, CanonicalImage, Pipeline, find_frame
+from samrot.robust.orbit import average_masks, find_frames, mean_predicted_iou
+from samrot.robust.pipeline import CanonicalImage, Pipeline
 from samrot.runtime.background import in_background
 from samrot.runtime.records import Record
 from samrot.runtime.run_folder import RunFolder
-from samrot.scoring import image_matches
 from samrot.segmenters import Segmenter
 from samrot.segmenters.memo import MemoSegmenter
-from samrot.structures.fingerprints import fingerprint
 from samrot.structures.prompts import Prompts
-
-STAGES = ("read", "canonicalize", "prompt", "encode", "decode", "record")
-
-
-@dataclass
-class EncodedView:
-    """The masks of a view in the upright frame, so far.
-
-    Args:
-        rles: as run-length encodings.
-        predicted_ious: likewise.
-    """
-
-    rles: list[RLE] = field(default_factory=list)
-    predicted_ious: list[float] = field(default_factory=list)
-
-
-@dataclass
-class Photo:
-    """A photo on its way through the stages.
-
-    Args:
-        image_id: id in the dataset.
-        upright: (H, W, 3) uint8 RGB.
-        views: what is asked of it.
-        seconds: stage -> spent so far.
-        encoded: what came of each view, so far.
-    """
-
-    image_id: int
-    upright: np.ndarray
-    views: list[MethodView] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    encoded: dict[MethodView, EncodedView] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Count the time within as that stage's."""
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] += time.perf_counter() - start
-
-
-@dataclass(frozen=True, eq=False)
-class MethodView:
-    """A view of a photo under one method.
-
-    Args:
-        method: a key of ``METHODS``.
-        view: how the upright photo was moved.
-        image: (H, W, 3) uint8 RGB, the view; shared by the methods.
-        frame: how the method takes it to lie.
-        prompts: prompts in the frame of the view.
-    """
-
-    method: str
-    view: OrbitView
-    image: np.ndarray
-    frame: CanonicalFrame
-    prompts: ViewPrompts
-
-
-@dataclass(frozen=True, eq=False)
-class SegmentedBatch:
-    """Some masks of a view: few enough for memory, however many prompts there are.
-
-    Args:
-        photo: the photo that it is a view of.
-        asked: view and method segmented.
-        masks: (N, H, W) bool, in the frame of the view.
-        predicted_ious: (N,) of the masks.
-    """
-
-    photo: Photo
-    asked: MethodView
-    masks: np.ndarray
-    predicted_ious: np.ndarray
+from samrot.structures.segmentation import Segmentation
 
 
 class SegmentationTask:
@@ -147,7 +66,7 @@ class SegmentationTask:
         if segmenter is None and settings.segmenter.name != DETECTOR:
             segmenter = settings.segmenter.load(device)
         self.canonicalizer: Canonicalizer | None = None
-        if any(METHODS[method].estimates for method in settings.methods):
+        if any(METHODS[method].needs_canonicalizer for method in settings.methods):
             self.canonicalizer = settings.canonicalizer.load(device)
         overlap = device != "cpu" if overlap is None else overlap
         self.map_stage: Any = in_background if overlap else map
@@ -155,6 +74,12 @@ class SegmentationTask:
         if segmenter is not None:
             self.memo = MemoSegmenter(segmenter, images_per_batch=settings.images_per_batch)
             self.pipeline = Pipeline(self.memo)
+            asked = [name for name in settings.methods if METHODS[name].asks_segmenter]
+            if asked and not segmenter.predicts_scores:
+                raise InputError(
+                    f"methods holds {asked[0]}, which goes by the predicted IoU, but "
+                    f"{segmenter.name} predicts none; leave it out"
+                )
         models = {
             "segmenter": None if self.memo is None else self.memo.segmenter,
             "canonicalizer": self.canonicalizer,
@@ -179,7 +104,8 @@ class SegmentationTask:
         """
         photos = self.map_stage(self._prepare, image_ids)
         segmented = self._segment_all(iter(photos))
-        for _ in self.map_stage(partial(self._record, write), segmented):
+        recorder = MaskRecorder(self.dataset, self.settings.score, write)
+        for _ in self.map_stage(recorder, segmented):
             pass
 
     @staticmethod
@@ -249,12 +175,17 @@ class SegmentationTask:
         for method in self.settings.methods:
             for view in self.views:
                 image = images[view.key]
-                pose_source = METHODS[method].pose_source(self.canonicalizer, view)
                 with photo.timed("canonicalize" if METHODS[method].estimates else "read"):
-                    frame = find_frame(image, pose_source)
+                    source = METHODS[method].pose_source(self.canonicalizer, view)
+                    frames = find_frames(image, source, tilt=self.settings.undone)
                 with photo.timed("prompt"):
-                    prompts = self.source.prompts(image_id, image, view, frame)
-                photo.views.append(MethodView(method, view, image, frame, prompts))
+                    candidates = [
+                        PromptedFrame(
+                            frame, self.source.prompts(image_id, image, view, frame), log_weight
+                        )
+                        for frame, log_weight in frames
+                    ]
+                photo.asked.append(AskedView(method, view, image, candidates))
         return photo
 
     def _segment_all(self, photos: Iterator[Photo]) -> Iterator[SegmentedBatch | Photo]:
@@ -265,7 +196,10 @@ class SegmentationTask:
         while group := list(islice(photos, self.settings.images_per_batch)):
             encoded = self._encode(group)
             for photo in group:
-                views = [self._segment(photo, asked, next(encoded)) for asked in photo.views]
+                for asked in photo.asked:
+                    images = [next(encoded) for _ in asked.candidates]
+                    photo.views.append(self._decide(photo, asked, images))
+                views = [self._segment(photo, view) for view in photo.views]
                 # The n-th batches of all views together: most of them ask the same.
                 for batches in zip_longest(*views):
                     yield from (batch for batch in batches if batch is not None)
@@ -276,22 +210,55 @@ class SegmentationTask:
                 self.memo.clear()
 
     def _encode(self, photos: list[Photo]) -> Iterator[CanonicalImage | None]:
-        """Each view of each photo; None where nothing segments."""
+        """Each candidate of each view of each photo; None where nothing segments."""
         if self.memo is None:
             return repeat(None)
         start = time.perf_counter()
-        asked = [view for photo in photos for view in photo.views]
-        encoded = self.pipeline.encode(
-            [view.image for view in asked], [view.frame for view in asked]
-        )
+        pairs = [
+            (asked.image, candidate.frame)
+            for photo in photos
+            for asked in photo.asked
+            for candidate in asked.candidates
+        ]
+        encoded = self.pipeline.encode(*map(list, zip(*pairs, strict=True)))
         for photo in photos:
             photo.seconds["encode"] = (time.perf_counter() - start) / len(photos)
         return iter(encoded)
 
-    def _segment(
-        self, photo: Photo, asked: MethodView, image: CanonicalImage | None
-    ) -> Iterator[SegmentedBatch]:
-        prompts = asked.prompts
+    def _decide(
+        self, photo: Photo, asked: AskedView, images: list[CanonicalImage | None]
+    ) -> MethodView:
+        """Which candidate it is: that of the largest mean predicted IoU, weights added."""
+        candidates = asked.candidates
+        if METHODS[asked.method].averages:
+            return MethodView(asked, candidates[0].frame, candidates[0].prompts, images)
+        place = 0
+        if len(candidates) > 1:
+            with photo.timed("decode"):
+                evidence = [
+                    candidate.log_weight + self._surety(image, candidate.prompts)
+                    for candidate, image in zip(candidates, images, strict=True)
+                ]
+            place = int(np.argmax(evidence))
+        chosen = candidates[place]
+        return MethodView(asked, chosen.frame, chosen.prompts, [images[place]])
+
+    def _surety(self, image: CanonicalImage | None, prompts: ViewPrompts) -> float:
+        """Mean predicted IoU; the masks are not kept."""
+        assert image is not None
+        assert self.memo is not None
+        surety = mean_predicted_iou(
+            self.pipeline,
+            image,
+            Prompts(boxes_xyxy=prompts.boxes_xyxy),
+            multimask=self.settings.segmenter.multimask,
+            in_canonical=prompts.in_canonical,
+        )
+        self.memo.clear_segmentations()
+        return surety
+
+    def _segment(self, photo: Photo, segmented: MethodView) -> Iterator[SegmentedBatch]:
+        prompts, image = segmented.prompts, segmented.images[0]
         if len(prompts) == 0:
             return
         if image is None:
@@ -300,15 +267,9 @@ class SegmentationTask:
                     "segmenter.name is detector, but the detector returned no masks; expected "
                     "samrot.Detections(boxes_xyxy, scores, category_ids, masks)"
                 )
-            yield SegmentedBatch(photo, asked, prompts.masks, np.ones(len(prompts)))
+            yield SegmentedBatch(photo, segmented, prompts.masks, np.ones(len(prompts)))
             return
-        chosen = self.settings.segmenter
-        batches = self.pipeline.best_masks(
-            image,
-            Prompts(boxes_xyxy=prompts.boxes_xyxy),
-            multimask=chosen.multimask,
-            refine=chosen.refine,
-        )
+        batches = self._masks(segmented, image)
         while True:
             with photo.timed("decode"):
                 best = next(batches, None)
@@ -316,74 +277,20 @@ class SegmentationTask:
                     return
                 masks = best.masks[:, 0].cpu().numpy()
                 scores = best.scores[:, 0].cpu().double().numpy()
-            yield SegmentedBatch(photo, asked, masks, scores)
+            yield SegmentedBatch(photo, segmented, masks, scores)
 
-    def _record(self, write: Callable[[Record], None], segmented: SegmentedBatch | Photo) -> None:
-        """Move masks back and encode them; write the record of a photo that is done."""
-        if isinstance(segmented, SegmentedBatch):
-            photo, asked = segmented.photo, segmented.asked
-            with photo.timed("record"):
-                back = asked.view.transform(self.dataset.size_hw(photo.image_id)).inverse()
-                encoded = photo.encoded.setdefault(asked, EncodedView())
-                encoded.rles += [encode_mask(back.masks(mask)) for mask in segmented.masks]
-                encoded.predicted_ious += segmented.predicted_ious.tolist()
-            return
-        photo = segmented
-        results: dict[str, dict[str, Any]] = {}
-        with photo.timed("record"):
-            for asked in photo.views:
-                by_view = results.setdefault(asked.method, {})
-                by_view[asked.view.key] = self._result(photo, asked)
-        write(
-            {
-                "image_id": photo.image_id,
-                "fingerprint": fingerprint(photo.upright),
-                "methods": results,
-                "seconds": photo.seconds,
-            }
+    def _masks(self, segmented: MethodView, image: CanonicalImage) -> Iterator[Segmentation]:
+        boxes = Prompts(boxes_xyxy=segmented.prompts.boxes_xyxy)
+        chosen = self.settings.segmenter
+        if segmented.method.averages:
+            images = [image for image in segmented.images if image is not None]
+            return average_masks(
+                self.pipeline, images, boxes, multimask=chosen.multimask, refine=chosen.refine
+            )
+        return self.pipeline.best_masks(
+            image,
+            boxes,
+            multimask=chosen.multimask,
+            refine=chosen.refine,
+            in_canonical=segmented.prompts.in_canonical,
         )
-
-    def _result(self, photo: Photo, asked: MethodView) -> dict[str, Any]:
-        image_id, prompts = photo.image_id, asked.prompts
-        encoded = photo.encoded.get(asked, EncodedView())
-        back = asked.view.transform(self.dataset.size_hw(image_id)).inverse()
-        rles = encoded.rles
-        predicted_ious = np.array(encoded.predicted_ious)
-        scores = _mask_scores(self.settings.score, prompts, predicted_ious)
-        ids = prompts.instance_ids
-        result: dict[str, Any] = {
-            "pose": asked.frame.pose.element if METHODS[asked.method].undoes_pose else None,
-            "masks": [rle["counts"] for rle in rles],
-            "scores": scores.tolist(),
-            "category_ids": prompts.category_ids.tolist(),
-            "instance_ids": None if ids is None else ids.tolist(),
-        }
-        if prompts.kind is PromptKind.GROUND_TRUTH:
-            truths = self.dataset.instances(image_id) if self.dataset.has_masks else ()
-            result["ious"] = [
-                rle_iou(rle, self.dataset.rle(truth))
-                for rle, truth in zip(rles, truths, strict=self.dataset.has_masks)
-            ]
-        else:
-            upright_boxes = back.boxes(prompts.boxes_xyxy)
-            upright_boxes[:, 2:] -= upright_boxes[:, :2]
-            result["boxes_xywh"] = upright_boxes.tolist()
-            result["box_scores"] = prompts.scores.tolist()
-        result["matches"] = self._matches(image_id, result)
-        return result
-
-    def _matches(self, image_id: int, result: dict[str, Any]) -> dict[str, Any]:
-        """The per-image matches that average precision needs, by kind of result."""
-        annotations = self.dataset.annotations_as_rle(image_id)
-        results = coco_results(image_id, result, self.dataset)
-        image = self.dataset.images[image_id]
-        kinds = [kind for kind in results if kind != "segm" or self.dataset.has_masks]
-        return {kind: image_matches(image, annotations, results[kind], kind) for kind in kinds}
-
-
-def _mask_scores(chosen: str, prompts: ViewPrompts, predicted_ious: np.ndarray) -> np.ndarray:
-    if prompts.kind is PromptKind.GROUND_TRUTH or chosen == "segmenter":
-        return predicted_ious
-    if chosen == "product":
-        return prompts.scores * predicted_ious
-    return prompts.scores

@@ -1,0 +1,208 @@
+"""``samrot train-classifier``: a classifier of photos, plain or behind a canonicalizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from samrot.canonicalizers import Canonicalizer, build_canonicalizer, save_canonicalizer
+from samrot.data.classified_photos import ClassifiedPhotos, ClassifiedPhotoSettings
+from samrot.errors import InputError, check_choice, check_count, check_range
+from samrot.geometry.groups import C8, find_group
+from samrot.models.classifiers import ClassifierNetwork, load_classifier_network
+from samrot.runtime.run_folder import RunFolder
+from samrot.training.class_objective import ClassAugmentation, ClassObjective, ClassViews
+from samrot.training.fit import FitSettings, OptimSettings, build_fabric, fit
+
+GROUPS = ("c4", "c8")
+
+
+@dataclass(kw_only=True)
+class TrainingPhotoSettings(ClassifiedPhotoSettings):
+    """Labelled upright photos to train on; of CIFAR's training batches, unless told otherwise."""
+
+    split: str = "train"
+
+
+@dataclass(kw_only=True)
+class TrainedClassifierSettings:
+    """The classifier.
+
+    Args:
+        name: cifar_resnet20, 32, 44 or 56, or torchvision:NAME.
+        checkpoint: start from it, published or of ``samrot train-classifier``; by default from
+            random weights.
+        trained: false keeps it as it is, and trains the canonicalizer alone.
+    """
+
+    name: str = "cifar_resnet20"
+    checkpoint: str | None = None
+    trained: bool = True
+
+    def __post_init__(self) -> None:
+        if self.checkpoint is None and not self.trained:
+            raise InputError(
+                "network.trained is false without network.checkpoint; expected a trained network "
+                "to keep: give its checkpoint"
+            )
+
+
+@dataclass(kw_only=True)
+class ClassCanonicalizerSettings:
+    """The canonicalizer before the classifier.
+
+    Args:
+        architecture: as of ``samrot train``: gcnn or gwrn (c4), escnn_wrn, orbit_cnn,
+            orbit_lite0, ...; none by default.
+        group: c4 or c8.
+        size: side of the thumbnails, pixels; with gcnn, gwrn and escnn_wrn, size - 1 must be
+            divisible by 2 to the number of widths.
+        mirror_average: whether to add the evidence of the mirror image.
+        options: options of the network: widths, blocks, dropout, ...
+        beta: weight of the prior loss, that photos are upright; 0 learns from the classifier's loss
+            alone.
+    """
+
+    architecture: str | None = None
+    group: str = "c8"
+    size: int = 33
+    mirror_average: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_choice("canonicalizer.group", self.group, GROUPS)
+        check_range("canonicalizer.beta", self.beta, 0)
+
+
+@dataclass(kw_only=True)
+class TrainClassifierSettings(FitSettings):
+    """Settings of ``samrot train-classifier``, besides those of every training.
+
+    Batch norm in the networks makes a step depend on how many processes share a batch.
+
+    Args:
+        data: labelled photos to train on.
+        view_size: side of the views, pixels; photos of other sizes are cut to their centred square,
+            and scaled.
+        limit: largest number of photos trained on, evenly spaced; for a learning curve.
+        val_share: share of the photos, evenly spaced, that is kept aside to measure accuracy on.
+        network: the classifier.
+        canonicalizer: what stands before it.
+        augmentation: random views.
+        label_smoothing: of the cross-entropy.
+    """
+
+    data: TrainingPhotoSettings
+    view_size: int = 32
+    limit: int | None = None
+    val_share: float = 0.0
+    network: TrainedClassifierSettings = field(default_factory=TrainedClassifierSettings)
+    canonicalizer: ClassCanonicalizerSettings = field(default_factory=ClassCanonicalizerSettings)
+    augmentation: ClassAugmentation = field(default_factory=ClassAugmentation)
+    label_smoothing: float = 0.0
+    optim: OptimSettings = field(
+        default_factory=lambda: OptimSettings(
+            steps=2000,
+            batch_size=128,
+            learning_rate=1e-3,
+            weight_decay=0.01,
+            warmup_steps=50,
+            ema_decay=0.99,
+            bfloat16=False,
+        )
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("view_size", self.view_size, 8, 1024)
+        if self.limit is not None:
+            check_count("limit", self.limit, 1)
+        check_range("val_share", self.val_share, 0, 0.5)
+        check_range("label_smoothing", self.label_smoothing, 0, 1)
+        optim = self.optim
+        if optim.batch_size < 2 * optim.accumulate * self.devices * self.nodes:
+            raise InputError(
+                f"optim.batch_size is {optim.batch_size}; expected at least 2 for each of devices "
+                "x nodes x optim.accumulate: batch norm needs them"
+            )
+
+
+def train_classifier(settings: TrainClassifierSettings) -> Path:
+    """Train a classifier; the same settings and folder continue an interrupted run.
+
+    Returns:
+        Path of the run folder, which holds ``network.safetensors`` and
+        ``canonicalizer.safetensors``, of what was trained.
+
+    Raises:
+        InputError: if settings or data are unusable.
+    """
+    photos = settings.data.load()
+    held = np.diff(np.floor(np.arange(len(photos) + 1) * settings.val_share)) > 0
+    kept = np.flatnonzero(~held)
+    if settings.limit is not None and settings.limit < len(kept):
+        kept = kept[np.arange(settings.limit) * len(kept) // settings.limit]
+    torch.manual_seed(settings.seed)
+    network = _build_network(settings.network, photos)
+    canonicalizer = _build_canonicalizer(settings.canonicalizer)
+    if canonicalizer is None and not settings.network.trained:
+        raise InputError(
+            "network.trained is false and canonicalizer.architecture is not set, so nothing is "
+            "trained; set one of them"
+        )
+    views = ClassViews(
+        photos.part(kept),
+        settings.view_size,
+        settings.augmentation,
+        C8 if canonicalizer is None else canonicalizer.group,
+        settings.seed,
+    )
+    fabric = build_fabric(settings)
+    with fabric.rank_zero_first():
+        run = RunFolder.open(settings.out, settings)
+    save = partial(
+        save_canonicalizer,
+        architecture=str(settings.canonicalizer.architecture),
+        options=settings.canonicalizer.options,
+    )
+    objective = ClassObjective(
+        network,
+        canonicalizer,
+        views,
+        save,
+        beta=settings.canonicalizer.beta,
+        label_smoothing=settings.label_smoothing,
+        val=photos.part(np.flatnonzero(held)) if held.any() else None,
+        size=settings.view_size,
+    )
+    with run.held(by_this_process=fabric.is_global_zero):
+        fit(fabric, settings, run, objective)
+    return run.path
+
+
+def _build_network(
+    chosen: TrainedClassifierSettings, photos: ClassifiedPhotos
+) -> ClassifierNetwork:
+    if chosen.checkpoint is None:
+        return ClassifierNetwork(chosen.name, photos.classes)
+    network = load_classifier_network(chosen.name, chosen.checkpoint, photos.classes)
+    photos.check_classes(network.classes, chosen.checkpoint)
+    return network.requires_grad_(chosen.trained)
+
+
+def _build_canonicalizer(chosen: ClassCanonicalizerSettings) -> Canonicalizer | None:
+    if chosen.architecture is None:
+        return None
+    return build_canonicalizer(
+        chosen.architecture,
+        group=find_group(chosen.group).name,
+        size=chosen.size,
+        mirror_average=chosen.mirror_average,
+        **chosen.options,
+    )

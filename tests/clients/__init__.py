@@ -1,0 +1,1 @@
+"""The calls of programs written for segment-anything."""
