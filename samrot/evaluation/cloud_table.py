@@ -11,7 +11,23 @@ QUANTITIES = ("accuracy", "standard_error", "agreement", "error_deg", "up_error_
 
 def cloud_table(summary: dict[str, Any]) -> str:
     """The content of ``summary.json`` as a markdown table."""
-    dataset, methods = summary["dataset"], summary["methods"]
+    dataset = summary["dataset"]
+    seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in summary["seconds"].items())
+    lines = [
+        f"{summary['network']} on {dataset['clouds']} clouds of {dataset['classes']} classes, "
+        f"{summary['rotations']} rotations each; canonicalizer: {summary['canonicalizer']}",
+        "",
+        *markdown(*cloud_rows(summary)),
+        "",
+        f"seconds: {seconds}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def cloud_rows(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """A header, and a row for each method and quantity: by scenario, and retention."""
+    methods = summary["methods"]
     scenarios = list(dict.fromkeys(key for result in methods.values() for key in result["angles"]))
     rows: list[list[Any]] = []
     for method, result in methods.items():
@@ -20,14 +36,4 @@ def cloud_table(summary: dict[str, Any]) -> str:
             if any(value is not None for value in values):
                 retention = result["retention"] if quantity == "accuracy" else None
                 rows.append([method, quantity, *values, retention])
-    seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in summary["seconds"].items())
-    lines = [
-        f"{summary['network']} on {dataset['clouds']} clouds of {dataset['classes']} classes, "
-        f"{summary['rotations']} rotations each; canonicalizer: {summary['canonicalizer']}",
-        "",
-        *markdown(["method", "quantity", *scenarios, "retention"], rows),
-        "",
-        f"seconds: {seconds}",
-        "",
-    ]
-    return "\n".join(lines)
+    return ["method", "quantity", *scenarios, "retention"], rows

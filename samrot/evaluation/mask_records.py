@@ -68,6 +68,9 @@ class MaskRecorder:
         result: dict[str, Any] = {
             "pose": None if pose is None else pose.element,
             "tilt_deg": None if pose is None else pose.tilt_deg,
+            "pose_confidence": None
+            if pose is None or pose.probabilities is None
+            else pose.confidence,
             "encoder_passes": len(of_view.asked.candidates),
             "masks": [rle["counts"] for rle in rles],
             "scores": scores.tolist(),

@@ -14,6 +14,7 @@ from PIL import Image
 from samrot.canonicalizers import Canonicalizer
 from samrot.data.images import read_image
 from samrot.evaluation.angle_accuracy import AngleAccuracy, angle_rows
+from samrot.evaluation.table import markdown
 from samrot.geometry.groups import find_group
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose
@@ -169,12 +170,7 @@ class PoseAccuracy:
             "circular_wasserstein": circular_wasserstein(np.array(prior), canonicalised)
             if cyclic
             else None,
-            "reliability": {
-                "confidence": curve.confidence.tolist(),
-                "accuracy": curve.accuracy.tolist(),
-                "count": curve.count.tolist(),
-                "expected_calibration_error": curve.expected_error,
-            },
+            "reliability": curve.as_json(),
         }
 
 
@@ -196,6 +192,19 @@ def as_jpeg(image: np.ndarray) -> np.ndarray:
 def report_table(report: dict[str, Any]) -> str:
     """A report as markdown."""
     names = find_group(report["group"]).names
+    lines = [
+        f"{report['canonicalizer']} on {report['photos']} photos, each turned {len(names)} ways",
+        ASSUMPTION if report["labels"] is None else f"how they are turned: {report['labels']}",
+        "",
+        *markdown(["quantity", "value"], quantity_rows(report)),
+        "",
+        *markdown(["degrees", *names], pose_rows(report)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def quantity_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """The numbers of a report, named."""
     divergence, distance = report["kl_prior_to_canonicalised"], report["circular_wasserstein"]
     sets, set_rows = report["pose_sets"], []
     if sets["coverage"] is not None:
@@ -205,7 +214,7 @@ def report_table(report: dict[str, Any]) -> str:
                 f"{sets['coverage']:.4f}; {sets['mean_size']:.3f}",
             )
         ]
-    rows = [
+    return [
         ("pose accuracy", f"{report['pose_accuracy']:.4f} +- {report['standard_error']:.4f}"),
         (
             "pose accuracy, cut to the centred square (aspect ratio hidden)",
@@ -233,11 +242,16 @@ def report_table(report: dict[str, Any]) -> str:
         ),
         (
             "photos that were trained on",
-            "not known" if report["trained_on"] is None else report["trained_on"],
+            "not known" if report["trained_on"] is None else str(report["trained_on"]),
         ),
         ("parameters", f"{report['parameters']:,}"),
         ("milliseconds for one photo, median", f"{report['milliseconds']:.1f}"),
     ]
+
+
+def pose_rows(report: dict[str, Any]) -> list[list[str]]:
+    """What a report says of each pose: a name, and a cell for each."""
+    names = find_group(report["group"]).names
     by_pose = {
         "prior": [f"{share:.4f}" for share in report["prior"]],
         "photos as stored, predicted": report["stored_poses_predicted"],
@@ -247,16 +261,4 @@ def report_table(report: dict[str, Any]) -> str:
             for name, row in zip(names, report["pose_confusion"], strict=True)
         },
     }
-    lines = [
-        f"{report['canonicalizer']} on {report['photos']} photos, each turned {len(names)} ways",
-        ASSUMPTION if report["labels"] is None else f"how they are turned: {report['labels']}",
-        "",
-        "| quantity | value |",
-        "|---|---|",
-        *(f"| {quantity} | {value} |" for quantity, value in rows),
-        "",
-        f"| degrees | {' | '.join(names)} |",
-        "|---" * (len(names) + 1) + "|",
-        *(f"| {label} | {' | '.join(map(str, cells))} |" for label, cells in by_pose.items()),
-    ]
-    return "\n".join(lines) + "\n"
+    return [[label, *map(str, cells)] for label, cells in by_pose.items()]

@@ -35,6 +35,7 @@ class RunSettings:
             turned).
         limit: largest number of photos, or clouds, for a quick look: a sample, always the same; it
             may grow, and what was run is kept.
+        report: write ``report.html``, one page with everything, that needs no network.
         device: where the models run: cpu, cuda, cuda:1, mps, or auto.
         devices: processes on this machine that share the work.
         nodes: machines; with more than one, start samrot by ``torchrun``.
@@ -48,6 +49,7 @@ class RunSettings:
     task: str
     methods: list[str] = field(default_factory=lambda: ["none", "canonical"])
     limit: int | None = None
+    report: bool = True
     device: str = "cpu"
     devices: int = 1
     nodes: int = 1

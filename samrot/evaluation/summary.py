@@ -21,7 +21,7 @@ from samrot.geometry.groups import C4, C8, D4
 from samrot.geometry.rle import RLE
 from samrot.runtime.records import Record
 from samrot.scoring import METRICS, Equivariance, average_precision, mean
-from samrot.scoring.pose_statistics import angle_statistics, wilson_error
+from samrot.scoring.pose_statistics import angle_statistics, reliability, wilson_error
 from samrot.structures.fingerprints import describe_known
 
 KINDS = ("segm", "bbox")
@@ -136,6 +136,7 @@ class _MethodRecords:
         self.encoder_passes: list[float] = []
         self.poses: list[tuple[int, int]] = []  # true and estimated
         self.correct: list[bool] = []  # the pose
+        self.confidence: list[float | None] = []  # of it
         self.errors_deg: list[float] = []  # of the whole angle
 
     def update(self, by_view: dict[str, Any], size_hw: tuple[int, int]) -> None:
@@ -148,6 +149,7 @@ class _MethodRecords:
                 element, tilt_deg = result["pose"], result.get("tilt_deg", 0.0)  # 0.1.0 had none
                 self.poses.append((view.pose.element, element))
                 self.correct.append(view.is_nearest(element))
+                self.confidence.append(result.get("pose_confidence"))  # not before 0.2.0
                 self.errors_deg.append(view.error_deg(element, tilt_deg))
         self.names_instances &= results[0]["instance_ids"] is not None
         if self.names_instances and len(self.views) > 1:
@@ -188,6 +190,9 @@ class _MethodRecords:
                 result["pose_accuracy"], len(self.poses) // len(self.views)
             )
             result["pose_confusion"] = confusion.tolist()
+            if None not in self.confidence:
+                curve = reliability(np.array(self.confidence, float), np.array(self.correct, bool))
+                result["reliability"] = curve.as_json()
             result["angle_error_deg"] = angle_statistics(np.array(self.errors_deg))
         return result
 

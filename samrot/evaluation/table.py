@@ -24,20 +24,20 @@ def summary_table(summary: dict[str, Any]) -> str:
         f"{summary['segmenter']} on {photos} photos, {dataset['instances']} instances; "
         f"prompts: {summary['prompts']}; canonicalizer: {summary['canonicalizer']}",
         "",
-        *markdown(*_main_table(summary)),
+        *markdown(*main_table(summary)),
         "",
         *interval_lines(summary),
     ]
     for method, result in methods.items():
-        notes = [f"identical masks {_cell(result['equivariance']['identical_masks'])}"]
+        notes = [f"identical masks {format_cell(result['equivariance']['identical_masks'])}"]
         if "pose_accuracy" in result:
             error = result.get("pose_standard_error")
             spread = "" if error is None else f" +- {error:.4f}"
-            notes.append(f"pose accuracy {_cell(result['pose_accuracy'])}{spread}")
+            notes.append(f"pose accuracy {format_cell(result['pose_accuracy'])}{spread}")
             if (errors := result.get("angle_error_deg")) and summary["group"] == ANY_ANGLE:
                 notes.append(
                     f"angle error median {errors['median']:.1f} degrees, "
-                    f"{_cell(errors['within_45'])} within 45"
+                    f"{format_cell(errors['within_45'])} within 45"
                 )
         if (passes := result.get("encoder_passes", 1)) != 1:
             notes.append(f"{passes:.2f} encoder passes a photo")
@@ -52,12 +52,14 @@ def summary_table(summary: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"seconds: {seconds}", ""])
 
 
-def interval_lines(summary: dict[str, Any]) -> list[str]:
-    """The intervals, where the run has some; differences that may be none are marked."""
+def interval_table(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]] | None:
+    """A header and rows of intervals, where the run has some; differences that may be none are
+    marked.
+    """
     found = summary.get("intervals")
     if not found:
-        return []
-    rows = []
+        return None
+    rows: list[list[Any]] = []
     for method, of_kinds in found["methods"].items():
         for quantity, part in of_kinds.items():
             if quantity == "pose_accuracy":
@@ -69,14 +71,20 @@ def interval_lines(summary: dict[str, Any]) -> list[str]:
             name = {"AP": "segm AP", "bbox_AP": "box AP"}.get(quantity, quantity)
             cells = [_range(part["average"]), _range(difference) + mark]
             rows.append([method, name, *cells, _range(part.get("retention"))])
-    header = ["method", "quantity", "average over the views", "minus none", "retention"]
+    return ["method", "quantity", "average over the views", "minus none", "retention"], rows
+
+
+def interval_caption(summary: dict[str, Any]) -> str:
+    """What the intervals of a run are."""
+    found = summary["intervals"]
     share = f"{100 * found['confidence']:g} %"
-    return [
-        f"{share} intervals, {found['resamples']} paired resamples of the photos:",
-        "",
-        *markdown(header, rows),
-        "",
-    ]
+    return f"{share} intervals, {found['resamples']} paired resamples of the photos:"
+
+
+def interval_lines(summary: dict[str, Any]) -> list[str]:
+    """The lines of that table, and what it is; none where the run has no intervals."""
+    table = interval_table(summary)
+    return [] if table is None else [interval_caption(summary), "", *markdown(*table), ""]
 
 
 def _range(pair: Sequence[float] | None) -> str:
@@ -106,21 +114,22 @@ def detail_tables(summary: dict[str, Any]) -> str:
             if len(by_view) > MOST_COLUMNS:
                 lines += ["", f"{name} AP by view:", ""]
                 lines += markdown(["view", *scores], by_view)
-        categories = next(iter(scores.values()))[0].get("AP_by_category", {})
-        by_category = [
-            [
-                category,
-                *(
-                    mean([view["AP_by_category"][category] for view in views])
-                    for views in scores.values()
-                ),
-            ]
-            for category in categories
-        ]
-        if by_category:
+        if by_category := category_rows(summary, kind):
             lines += ["", f"{name} AP by category, mean over the views:", ""]
             lines += markdown(["category", *scores], by_category)
     return "\n".join([*lines, ""])
+
+
+def category_rows(summary: dict[str, Any], kind: str) -> list[list[Any]]:
+    """For each category its name, and the AP by each method, mean over the views."""
+    methods = [
+        [_scores(view, kind).get("AP_by_category", {}) for view in result["angles"].values()]
+        for result in summary["methods"].values()
+    ]
+    return [
+        [category, *(mean([view[category] for view in views]) for views in methods)]
+        for category in methods[0][0]
+    ]
 
 
 def summary_csv(summary: dict[str, Any]) -> str:
@@ -142,20 +151,20 @@ def summary_csv(summary: dict[str, Any]) -> str:
 
 def summary_latex(summary: dict[str, Any]) -> str:
     """The main table, for a paper."""
-    header, rows = _main_table(summary)
+    header, rows = main_table(summary)
     lines = [
         f"\\begin{{tabular}}{{ll{'r' * (len(header) - 2)}}}",
         "\\hline",
         " & ".join(header) + " \\\\",
         "\\hline",
-        *(" & ".join(map(_cell, row)) + " \\\\" for row in rows),
+        *(" & ".join(map(format_cell, row)) + " \\\\" for row in rows),
         "\\hline",
         "\\end{tabular}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _main_table(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+def main_table(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
     """A header, and a row for each method and quantity: by view, their mean, and retention.
 
     Of many views only the upright one is shown, and the worst.
@@ -199,11 +208,11 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     return [
         f"| {' | '.join(header)} |",
         "|---" * len(header) + "|",
-        *(f"| {' | '.join(map(_cell, row))} |" for row in rows),
+        *(f"| {' | '.join(map(format_cell, row))} |" for row in rows),
     ]
 
 
-def _cell(value: float | str | None) -> str:
+def format_cell(value: float | str | None) -> str:
     """A number with four digits; text as it is; - where there is none."""
     if isinstance(value, str):
         return value

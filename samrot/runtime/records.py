@@ -46,6 +46,11 @@ class RecordStore:
         self.item_ids = None if item_ids is None else set(item_ids)
         self.id_key = id_key
 
+    @property
+    def is_merged(self) -> bool:
+        """Whether the run is over, and its records can be iterated over."""
+        return (self.folder / f"{self.name}.jsonl").is_file()
+
     def done(self) -> set[Any]:
         """Ids of what has a record that is no failure."""
         return {item_id for item_id, (_, _, failed) in self._places().items() if not failed}

@@ -26,7 +26,7 @@ from samrot.runtime.locks import LOCK_FILE, alone_in
 _CONFIG = "config.yaml"
 _INPUTS = "inputs.json"
 _STATE = "state.pt"
-_WHERE = ("out", "executor", "devices", "nodes", "workers")
+_WHERE = ("out", "executor", "devices", "nodes", "workers", "report")
 # Files that a run may have written, whole or not, before its config says that it is one.
 _OWN_BEFORE_CONFIG = (
     LOCK_FILE,
@@ -61,7 +61,8 @@ class RunFolder:
         Args:
             path: path of the run folder.
             settings: a dataclass; written as ``config.yaml``. Where it runs (``out``, ``executor``,
-                ``devices``, ``nodes``, ``workers``) does not count.
+                ``devices``, ``nodes``, ``workers``) does not count, nor whether there is a
+                ``report``.
             may_grow: numbers among the settings, as ``optim.steps``, that may be larger than in
                 the earlier run (None is larger than all), since that adds work at the end.
 

@@ -19,7 +19,7 @@ from samrot.runtime.run_folder import RunFolder
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-_SUMMARY = "summary.json"
+SUMMARY = "summary.json"
 _LOG = logging.getLogger(__name__)
 
 
@@ -134,7 +134,7 @@ def run_job(job: Job) -> dict[str, Any]:
                 run.check_inputs(job.input_files)
             if _summary_of(run, job) is None:
                 _run(fabric, run, job, worker)
-            summary = run.read_json(_SUMMARY)
+            summary = run.read_json(SUMMARY)
     finally:
         worker.close()
     assert summary is not None
@@ -178,11 +178,11 @@ def _run(fabric: Fabric, run: RunFolder, job: Job, worker: Worker) -> None:
             summary["seconds"]["score"] = round(time.perf_counter() - start, 3)
         for name, text in job.texts(summary).items():
             run.write_text(name, text)
-        run.write_json(_SUMMARY, summary)
+        run.write_json(SUMMARY, summary)
     fabric.barrier()
 
 
 def _summary_of(run: RunFolder, job: Job) -> dict[str, Any] | None:
     """The summary, if there is one, and of all that is asked for now."""
-    summary: dict[str, Any] | None = run.read_json(_SUMMARY)
+    summary: dict[str, Any] | None = run.read_json(SUMMARY)
     return summary if summary is not None and job.is_whole(summary) else None

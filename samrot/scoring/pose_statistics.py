@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,15 @@ class Reliability:
     accuracy: np.ndarray
     count: np.ndarray
     expected_error: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The curve, JSON-ready."""
+        return {
+            "confidence": self.confidence.tolist(),
+            "accuracy": self.accuracy.tolist(),
+            "count": self.count.tolist(),
+            "expected_calibration_error": self.expected_error,
+        }
 
 
 def kl_divergence(p: np.ndarray, q: np.ndarray) -> float:

@@ -37,7 +37,6 @@ class BrightSide(nn.Module):
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Ten photos with a bright top, stored upright but for the last, which is upside down."""
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     monkeypatch.setattr(
         "samrot.canonicalizers.CanonicalizerChoice.load", lambda *_, **__: BrightSide()
     )

@@ -78,7 +78,6 @@ def test_scores_on_training_photos_are_named(
     assert line in said.out
     summary = json.loads((out / "summary.json").read_text())
     assert summary["trained_on"] == {"segmenter": None, "canonicalizer": 2}
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     images = f"[{scenes_folder / 'images'}]"
     arguments = ["diagnose", "--data.images", images, "--canonicalizer.name", checkpoint]
     assert main([*arguments, "--out", str(tmp_path / "report")]) == 0

@@ -52,6 +52,13 @@ class Task(Protocol):
         ...
 
     @staticmethod
+    def report(
+        summary: dict[str, Any], records: Iterable[Record], dataset: Any, folder: Path, /
+    ) -> str:
+        """The run in that folder as one page of HTML."""
+        ...
+
+    @staticmethod
     def num_parts(record: Record) -> int:
         """How many times a model was asked for it: for each box, or cloud, of each view."""
         ...

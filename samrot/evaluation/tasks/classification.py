@@ -15,6 +15,7 @@ from samrot.data.classified_photos import ClassifiedPhotos, ClassifiedPhotoSetti
 from samrot.errors import InputError, check_choice, check_count
 from samrot.evaluation.class_summary import class_table, summarise_classes
 from samrot.evaluation.methods import POSE_METHODS
+from samrot.evaluation.report.classification import classification_report
 from samrot.evaluation.settings import RunSettings, sample
 from samrot.evaluation.views import GROUPS, OrbitView, find_views
 from samrot.geometry.plane import PlaneTransform
@@ -170,6 +171,13 @@ class ClassificationTask:
     def texts(summary: dict[str, Any]) -> dict[str, str]:
         """See ``Task``."""
         return {"summary.md": class_table(summary)}
+
+    @staticmethod
+    def report(
+        summary: dict[str, Any], records: Iterable[Record], dataset: ClassifiedPhotos, folder: Path
+    ) -> str:
+        """See ``Task``."""
+        return classification_report(summary, folder)
 
     @staticmethod
     def num_parts(record: Record) -> int:

@@ -16,6 +16,7 @@ from samrot.canonicalizers.clouds import CloudCanonicalizer, CloudCanonicalizerC
 from samrot.data.clouds import CloudDataset, CloudSettings
 from samrot.errors import check_choice, check_count
 from samrot.evaluation.cloud_table import cloud_table
+from samrot.evaluation.report.pointcloud import pointcloud_report
 from samrot.evaluation.settings import RunSettings, sample
 from samrot.geometry.groups import SO3, rotation_angle_deg
 from samrot.geometry.space import ROTATIONS, move_points
@@ -149,6 +150,13 @@ class PointCloudTask:
     def texts(summary: dict[str, Any]) -> dict[str, str]:
         """See ``Task``."""
         return {"summary.md": cloud_table(summary)}
+
+    @staticmethod
+    def report(
+        summary: dict[str, Any], records: Iterable[Record], dataset: CloudDataset, folder: Path
+    ) -> str:
+        """See ``Task``."""
+        return pointcloud_report(summary, folder)
 
     @staticmethod
     def num_parts(record: Record) -> int:

@@ -17,6 +17,7 @@ from samrot.evaluation.mask_records import MaskRecorder
 from samrot.evaluation.methods import METHODS
 from samrot.evaluation.photo import AskedView, MethodView, Photo, PromptedFrame, SegmentedBatch
 from samrot.evaluation.prompts import PromptSource, ViewPrompts, build_prompt_source
+from samrot.evaluation.report.segmentation import segmentation_report
 from samrot.evaluation.settings import DETECTOR, EvaluateSettings, sample
 from samrot.evaluation.summary import summarise
 from samrot.evaluation.table import detail_tables, summary_csv, summary_latex, summary_table
@@ -112,6 +113,13 @@ class SegmentationTask:
     def table(summary: dict[str, Any]) -> str:
         """The summary, for a person."""
         return summary_table(summary)
+
+    @staticmethod
+    def report(
+        summary: dict[str, Any], records: Iterable[Record], dataset: CocoDataset, folder: Path
+    ) -> str:
+        """See ``Task``."""
+        return segmentation_report(summary, records, dataset, folder)
 
     @staticmethod
     def num_parts(record: Record) -> int:

@@ -1,0 +1,1 @@
+"""``report.html``: a run as one page, made from its JSON and records alone."""
