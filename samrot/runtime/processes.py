@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _SHARED = "SAMROT_SHARED_FOLDER"  # environment variable: where the processes of a run meet
 _FAILED = "failed"  # file in it, made by the first to fail
 _WATCH_SECONDS = 0.1
+# How long the first to finish its share waits for the last; one that dies is noticed at once.
+_SLOWEST = timedelta(days=7)
 _is_first = False  # of those that failed
 _global_rank = 0
 
@@ -41,6 +44,7 @@ def launch(device: str, devices: int = 1, nodes: int = 1) -> Fabric:
         InputError: if this machine has no such devices.
     """
     from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
     global _global_rank
     if min(devices, nodes) < 1:
@@ -55,7 +59,11 @@ def launch(device: str, devices: int = 1, nodes: int = 1) -> Fabric:
             accelerator=kind,
             devices=[int(index)] if index else devices,
             num_nodes=nodes,
-            strategy="ddp_find_unused_parameters_true" if devices * nodes > 1 else "auto",
+            strategy=(
+                DDPStrategy(find_unused_parameters=True, timeout=_SLOWEST)
+                if devices * nodes > 1
+                else "auto"
+            ),
         )
     except (ValueError, RuntimeError) as error:
         raise InputError(

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from samrot.canonicalizers.thumbnail import FILL, FRAMES, Thumbnail
 from samrot.errors import InputError
@@ -54,3 +55,15 @@ def test_bad_settings() -> None:
         Thumbnail(16, "round")
     with pytest.raises(InputError, match="size is 0"):
         Thumbnail(0)
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("size_hw", [(32, 32), (40, 63), (5, 7)])
+def test_a_batch_for_training_is_sampled_alike(frame: str, size_hw: tuple[int, int]) -> None:
+    thumbnail = Thumbnail(33, frame)
+    photos = [random_photo(n, *size_hw) for n in range(2)]
+    batch = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).double()
+    sampled = thumbnail.of_tensor(batch)
+    for photo, found in zip(photos, sampled, strict=True):
+        views = thumbnail(photo)
+        np.testing.assert_allclose(found.numpy(), views[len(views) // 2], atol=1e-9)

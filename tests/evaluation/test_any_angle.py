@@ -70,6 +70,7 @@ def test_what_the_detector_sees_untilted_is_as_good_as_upright(
     assert (tmp_path / "run" / "oracle_215.5_boxes.json").exists()
     table = (tmp_path / "run" / "summary.md").read_text()
     assert "| 0 | 30 | 90 | 120 | 215.5 | average of 5 | retention |" in table
+    assert "segm AP around the circle" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_boxes_that_are_given_are_not_untilted(rods: tuple[Path, Path], tmp_path: Path) -> None:

@@ -120,3 +120,16 @@ def test_groups_by_name() -> None:
     assert find_group("d4") is D4
     with pytest.raises(InputError, match="group is 'C5'; expected one of: C4, C8, C16, D4"):
         find_group("C5")
+
+
+def test_which_groups_resample_and_which_mirror() -> None:
+    assert [group.is_exact for group in (C4, D4, C8)] == [True, True, False]
+    assert [group.has_mirrors for group in (C4, D4, C8)] == [False, True, False]
+
+
+@pytest.mark.parametrize("group", [C4, D4, C8], ids=lambda group: group.name)
+def test_the_nearest_element(group: FiniteGroup) -> None:
+    for g in range(group.order):
+        for angle_deg in (-20.0, 0.0, 20.0):
+            matrix = group.matrix(g) @ rotation_matrix(angle_deg)
+            assert group.nearest(matrix) == g

@@ -130,7 +130,8 @@ def test_what_stops_one_of_two_is_said_once(
         "--data.annotations", str(folder / "annotations.json"), "--out", str(tmp_path / "run"),
         "--segmenter.name", "box", "--methods", "[none]", "--devices", "2",
     ]  # fmt: skip
-    for content, code in ((whole[:60], 2), (whole, 0)):
+    mended = [(whole, 0)] if broken == "scene_0001.png" else []  # the same for both
+    for content, code in ((whole[:60], 2), *mended):
         (folder / "images" / broken).write_bytes(content)
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == code, done.stderr

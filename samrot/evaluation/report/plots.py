@@ -48,6 +48,29 @@ def plot_by_view(
     return _picture(figure, caption)
 
 
+def plot_around(
+    values: Mapping[str, Sequence[Number]], angles_deg: Sequence[float], caption: str
+) -> Picture:
+    """A closed line for each method around the circle.
+
+    Args:
+        values: method -> (V,) numbers; None where there is none.
+        angles_deg: (V,) angles, counter-clockwise, 0 at the top.
+        caption: what the plot shows.
+    """
+    figure = _figure(5.5, 5.0)
+    axes = figure.add_subplot(projection="polar")
+    axes.set_theta_zero_location("N")
+    order = np.argsort(angles_deg)
+    around = np.append(order, order[0])
+    for method, of_views in values.items():
+        radii = np.array([np.nan if value is None else value for value in of_views])
+        axes.plot(np.deg2rad(angles_deg)[around], radii[around], marker=".", label=method)
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))
+    return _picture(figure, caption)
+
+
 def plot_changes(changes: Mapping[str, float], caption: str) -> Picture:
     """A bar to either side for each name, the largest gain first."""
     figure = _figure(7.5, 0.8 + 0.2 * len(changes))

@@ -10,6 +10,7 @@ from samrot.data.coco import CocoDataset
 from samrot.evaluation.report.page import PageTable, Picture, Section, render_page
 from samrot.evaluation.report.photos import draw_disagreements, widest_disagreements
 from samrot.evaluation.report.plots import (
+    plot_around,
     plot_by_view,
     plot_changes,
     plot_confusion,
@@ -24,7 +25,8 @@ from samrot.evaluation.table import (
     interval_table,
     main_table,
 )
-from samrot.geometry.groups import C4, D4
+from samrot.evaluation.views import ANY_ANGLE
+from samrot.geometry.groups import C4, C8, D4
 from samrot.runtime.records import Record
 
 MOST_CATEGORIES = 30  # of a plot
@@ -84,6 +86,9 @@ def _by_view(summary: dict[str, Any]) -> Section:
             "; the bars are intervals" if spreads else ""
         )
         pictures.append(plot_by_view(values, views, spreads, f"{name} AP", caption))
+        if summary.get("group") in (C8.name, ANY_ANGLE):
+            angles_deg = [float(view) for view in views]
+            pictures.append(plot_around(values, angles_deg, f"{name} AP around the circle"))
     hint = "Intervals are not there; --bootstrap 1000 adds them."
     return Section(
         "AP by angle",
