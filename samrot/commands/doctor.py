@@ -23,6 +23,7 @@ EXTRAS = {
     "peft": "lora",
     "pillow_heif": "heif",
     "shtab": "completion",
+    "supervision": "interop",
     "onnxruntime": "onnx",
     "transformers": "transformers",
     "h5py": "points",
