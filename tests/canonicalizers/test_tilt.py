@@ -137,7 +137,7 @@ def test_trained_saved_and_used(scenes_folder: Path, tmp_path: Path) -> None:
     options = ["train", "--data.images", images, *quick, "--canonicalizer.architecture"]
     out = tmp_path / "run"
     code = main(
-        [*options, "tilt_lite0", "--canonicalizer.base", "c4", "--init", "base", "--val.images",
+        [*options, "tilt_lite1", "--canonicalizer.base", "c4", "--init", "base", "--val.images",
          images, "--val_limit", "2", "--val_every", "2", "--out", str(out)]
     )  # fmt: skip
     assert code == 0
@@ -146,7 +146,10 @@ def test_trained_saved_and_used(scenes_folder: Path, tmp_path: Path) -> None:
     assert path.stat().st_size < 400_000  # the base is not written again
     loaded = samrot.load_canonicalizer(path)
     assert isinstance(loaded, TiltCanonicalizer)
-    assert loaded.trained_on is None  # c4 does not say what it was trained on
+    base = samrot.load_canonicalizer("c4")
+    assert base.trained_on is not None
+    assert loaded.trained_on is not None
+    assert set(base.trained_on.tolist()) < set(loaded.trained_on.tolist())
     image = random_photo(5, 48, 64)
     exact_pose = samrot.load_canonicalizer("c4").estimate(image)
     assert loaded.logits(image).argmax() == exact_pose.element
@@ -157,7 +160,7 @@ def test_trained_saved_and_used(scenes_folder: Path, tmp_path: Path) -> None:
     assert main(["export", "--canonicalizer.name", str(path), "--out", str(tmp_path / "onnx")]) == 2
     copy = tmp_path / "copy.safetensors"
     save_canonicalizer(
-        loaded, copy, architecture="tilt_lite0", base="c4",
+        loaded, copy, architecture="tilt_lite1", base="c4",
         options={"stages": 3, "frozen_stages": 1},
     )  # fmt: skip
     assert samrot.load_canonicalizer(copy).estimate(image).tilt_deg == predictor.tilt_deg
@@ -167,8 +170,8 @@ def test_messages(scenes_folder: Path, tmp_path: Path, capsys: pytest.CaptureFix
     common = ["train", "--data.images", str(scenes_folder / "images"), "--out", str(tmp_path / "o")]
     for options, message in (
         (["tilt_lite0"], "canonicalizer.base is not set for tilt_lite0"),
-        (["tilt_lite1", "--canonicalizer.base", "c4", "--init", "base"], "of another network"),
-        (["tilt_lite0", "--canonicalizer.base", "c4", "--init", "c4"], "base or imagenet as init"),
+        (["tilt_lite0", "--canonicalizer.base", "c4", "--init", "base"], "of another network"),
+        (["tilt_lite1", "--canonicalizer.base", "c4", "--init", "c4"], "base or imagenet as init"),
     ):
         assert main([*common, "--canonicalizer.architecture", *options]) == 2
         assert message in capsys.readouterr().err

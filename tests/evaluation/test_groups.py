@@ -141,6 +141,7 @@ def test_detections_are_those_of_what_the_method_sees(
 class CornerMark:
     """Knows the element that moved a photo by its two marked corners."""
 
+    set_threshold = None
     group = D4
 
     def estimate(self, image: np.ndarray) -> Pose:

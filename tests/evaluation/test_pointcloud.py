@@ -146,7 +146,7 @@ def test_command_line(
         (["--network.name", "dgcnn"], "is a pointnet; set network.name to pointnet"),
         (["--segmenter.name", "box"], "segmenter"),
         (["--data.clouds", "nowhere"], "data.clouds nowhere does not exist"),
-        (["--task", "x"], "task is 'x'; expected one of: segmentation, pointcloud"),
+        (["--task", "x"], "task is 'x'; expected one of: segmentation, classification, pointcloud"),
     ):
         assert main([*given, *extra]) == 2
         error = capsys.readouterr().err

@@ -93,7 +93,7 @@ def test_takes_a_sam_model_and_bgr(sam_mini: object) -> None:
     for a, b in zip(first.predict(box=box), second.predict(box=box), strict=True):
         assert np.array_equal(a, b)
     assert first.canonicalizer is not None
-    assert first.get_image_embedding().shape == (1, 96, 64, 64)
+    assert first.get_image_embedding(frame="canonical").shape == (1, 96, 64, 64)
 
 
 def test_errors_leave_the_state_alone(sam_mini: object) -> None:

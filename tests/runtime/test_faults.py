@@ -92,6 +92,12 @@ def run(request: pytest.FixtureRequest, data: Path, monkeypatch: pytest.MonkeyPa
     }[request.param]  # fmt: skip
 
 
+# Files that name the folder, or the time that the run took.
+_OF_THE_MOMENT = (
+    "config.yaml", "environment.json", ".lock", "summary.md", "report.html", "inputs.json",
+)  # fmt: skip
+
+
 def results(out: Path) -> dict[str, Any]:
     """The content of a finished run that is a function of its settings."""
     names = [p for p in sorted(out.rglob("*")) if p.is_file()]
@@ -99,7 +105,7 @@ def results(out: Path) -> dict[str, Any]:
     for path in names:
         name = str(path.relative_to(out))
         assert not name.endswith(".partial")
-        if name in ("config.yaml", "environment.json", ".lock", "summary.md", "inputs.json"):
+        if name in _OF_THE_MOMENT:
             continue
         if name in ("summary.json", "records.jsonl"):
             lines = path.read_text().splitlines() if "jsonl" in name else [path.read_text()]

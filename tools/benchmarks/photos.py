@@ -23,7 +23,7 @@ from benchmarks.subjects import (
     write_coco_like,
 )
 from samrot.data.coco import CocoDataset
-from samrot.evaluation.tasks.segmentation import STAGES
+from samrot.evaluation.photo import STAGES
 from samrot.geometry import exact
 from samrot.geometry.plane import xywh_to_xyxy
 from samrot.segmenters import EncoderSettings, Prompts, SamSegmenter
