@@ -200,6 +200,25 @@ def load_into(module: nn.Module, state: dict[str, Tensor], path: str | Path) -> 
     module.load_state_dict(state)
 
 
+def check_network(setting: str, name: str, header: Mapping[str, Any], path: str | Path) -> None:
+    """Refuse a checkpoint of another network than is asked for.
+
+    Args:
+        setting: name of the setting that asks for it, for messages.
+        name: what it is set to.
+        header: header of the checkpoint, with its ``network``.
+        path: path of the checkpoint, for messages.
+
+    Raises:
+        InputError: naming both.
+    """
+    if header["network"] != name:
+        raise InputError(
+            f"{setting} is {name!r}, but checkpoint {path} is a {header['network']}; set {setting} "
+            f"to {header['network']}"
+        )
+
+
 def build_filled(build: Callable[[], Module], state: dict[str, Tensor], path: str | Path) -> Module:
     """A module with the weights of a checkpoint; no memory is taken for one they do not fill.
 

@@ -21,8 +21,9 @@ from samrot.evaluation.angle_accuracy import angle_of
 from samrot.evaluation.pose_accuracy import PoseAccuracy, report_table
 from samrot.evaluation.report.diagnosis import diagnosis_report
 from samrot.evaluation.report.page import REPORT_FILE
+from samrot.evaluation.views import find_views
 from samrot.geometry.plane import PlaneTransform
-from samrot.geometry.pose import Pose, factor_angle
+from samrot.geometry.pose import Pose
 from samrot.runtime.run_folder import RunFolder
 
 
@@ -156,8 +157,7 @@ def _draw_worst_angles(accuracy: PoseAccuracy, path: Path, count: int) -> None:
         size_hw = (image.shape[0], image.shape[1])
         to_upright = PlaneTransform.to_canonical(Pose(accuracy.own_poses[i]), size_hw)
         true, pose = angles.angles_deg[i][draw], angles.poses[i][draw]
-        true_pose = Pose(*factor_angle(true))
-        turning = PlaneTransform.from_pose(true_pose, to_upright.target_hw, "expand")
+        turning = find_views([true], None)[0].transform(to_upright.target_hw)
         turned = turning.image(to_upright.image(image))
         correcting = PlaneTransform.to_canonical(pose, turning.target_hw, "expand")
         corrected = correcting.image(turned)

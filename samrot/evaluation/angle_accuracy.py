@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from samrot.canonicalizers import Canonicalizer
-from samrot.evaluation.views import OrbitView
+from samrot.evaluation.views import find_views
 from samrot.geometry.groups import D4
-from samrot.geometry.pose import Pose, factor_angle
+from samrot.geometry.pose import Pose
 from samrot.scoring.pose_statistics import angle_statistics
 
 
@@ -33,7 +33,7 @@ class AngleAccuracy:
     def update(self, upright: np.ndarray) -> None:
         """Turn a photo, (H, W, 3) uint8 RGB, on canvases that hold all of it, and estimate."""
         angles = self.rng.uniform(0, 360, self.draws).tolist()
-        views = [OrbitView(f"{angle:g}", Pose(*factor_angle(angle))) for angle in angles]
+        views = find_views(angles, None)
         size_hw = (upright.shape[0], upright.shape[1])
         poses = [
             self.canonicalizer.estimate(view.transform(size_hw).image(upright)) for view in views

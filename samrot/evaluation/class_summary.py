@@ -10,7 +10,7 @@ import numpy as np
 
 from samrot.evaluation.intervals import SEED, described, pair, view_intervals
 from samrot.evaluation.methods import POSE_METHODS
-from samrot.evaluation.table import interval_lines, markdown
+from samrot.evaluation.table import interval_lines, markdown, seconds_line
 from samrot.evaluation.views import OrbitView, average_key
 from samrot.geometry.groups import C4, D4, FiniteGroup, rotation_matrix
 from samrot.runtime.records import Record
@@ -142,7 +142,6 @@ def class_table(summary: dict[str, Any]) -> str:
             spread = result["pose_standard_error"]
             note += f", pose accuracy {result['pose_accuracy']:.4f} +- {spread:.4f}"
         notes.append(note)
-    seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in summary["seconds"].items())
     lines = [
         f"accuracy of {summary['classifier']} on {dataset['images']} photos of "
         f"{dataset['classes']} classes; canonicalizer: {summary['canonicalizer']}",
@@ -152,7 +151,7 @@ def class_table(summary: dict[str, Any]) -> str:
         *interval_lines(summary),
         *notes,
         "",
-        f"seconds: {seconds}",
+        seconds_line(summary),
         "",
     ]
     return "\n".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from samrot.evaluation.table import markdown
+from samrot.evaluation.table import markdown, seconds_line
 
 QUANTITIES = ("accuracy", "standard_error", "agreement", "error_deg", "up_error_deg")
 
@@ -12,14 +12,13 @@ QUANTITIES = ("accuracy", "standard_error", "agreement", "error_deg", "up_error_
 def cloud_table(summary: dict[str, Any]) -> str:
     """The content of ``summary.json`` as a markdown table."""
     dataset = summary["dataset"]
-    seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in summary["seconds"].items())
     lines = [
         f"{summary['network']} on {dataset['clouds']} clouds of {dataset['classes']} classes, "
         f"{summary['rotations']} rotations each; canonicalizer: {summary['canonicalizer']}",
         "",
         *markdown(*cloud_rows(summary)),
         "",
-        f"seconds: {seconds}",
+        seconds_line(summary),
         "",
     ]
     return "\n".join(lines)

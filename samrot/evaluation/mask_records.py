@@ -34,7 +34,7 @@ class MaskRecorder:
     def __call__(self, segmented: SegmentedBatch | Photo) -> None:
         """Move masks back and encode them; write the record of a photo that is done."""
         if isinstance(segmented, SegmentedBatch):
-            photo, of_view = segmented.photo, segmented.segmented
+            photo, of_view = segmented.photo, segmented.of_view
             with photo.timed("record"):
                 back = of_view.view.transform(self.dataset.size_hw(photo.image_id)).inverse()
                 encoded = photo.encoded.setdefault(of_view, EncodedView())

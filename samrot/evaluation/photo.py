@@ -42,6 +42,7 @@ class Photo:
         views: the same, when it is decided how they lie.
         seconds: stage -> spent so far.
         encoded: what came of each view, so far.
+        sureties: mean predicted IoU by what was asked, see ``MemoSegmenter.question``.
     """
 
     image_id: int
@@ -50,6 +51,7 @@ class Photo:
     views: list[MethodView] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     encoded: dict[MethodView, EncodedView] = field(default_factory=dict)
+    sureties: dict[bytes, float] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -125,12 +127,12 @@ class SegmentedBatch:
 
     Args:
         photo: the photo that it is a view of.
-        segmented: view and method segmented.
+        of_view: view and method segmented.
         masks: (N, H, W) bool, in the frame of the view.
         predicted_ious: (N,) of the masks.
     """
 
     photo: Photo
-    segmented: MethodView
+    of_view: MethodView
     masks: np.ndarray
     predicted_ious: np.ndarray

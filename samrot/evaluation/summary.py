@@ -17,7 +17,7 @@ from samrot.evaluation.results import ResultsFile, coco_results
 from samrot.evaluation.settings import EvaluateSettings
 from samrot.evaluation.views import OrbitView, average_key, name_group
 from samrot.files import replacing
-from samrot.geometry.groups import C4, C8, D4
+from samrot.geometry.groups import C4, D4, GROUPS
 from samrot.geometry.rle import RLE
 from samrot.runtime.records import Record
 from samrot.scoring import METRICS, Equivariance, average_precision, mean
@@ -210,10 +210,10 @@ def _writing(path: Path) -> Iterator[IO[str]]:
 
 def _averages(by_view: dict[str, dict[str, Any]], group: str) -> dict[str, Any]:
     """Means over the four turns, and over the group of the views, with the worst of them."""
-    names = {"C4": C4.names, "C8": C8.names, "D4": D4.names}
+    views = {name: GROUPS[name].names if name in GROUPS else by_view for name in (C4.name, group)}
     return {
-        average_key(name): _average([by_view.get(key, {}) for key in names.get(name, by_view)])
-        for name in dict.fromkeys(["C4", group])
+        average_key(name): _average([by_view.get(key, {}) for key in keys])
+        for name, keys in views.items()
     }
 
 

@@ -48,8 +48,12 @@ def summary_table(summary: dict[str, Any]) -> str:
             for name, count in known.items()
         ]
         lines += ["", f"photos scored that were trained on: {', '.join(counts)}"]
-    seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in summary["seconds"].items())
-    return "\n".join([*lines, "", f"seconds: {seconds}", ""])
+    return "\n".join([*lines, "", seconds_line(summary), ""])
+
+
+def seconds_line(summary: dict[str, Any]) -> str:
+    """Where the time of a run went."""
+    return "seconds: " + ", ".join(f"{k} {v:.1f}" for k, v in summary["seconds"].items())
 
 
 def interval_table(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]] | None:

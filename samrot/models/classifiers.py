@@ -249,11 +249,7 @@ def load_classifier_network(
     if path.suffix == ".safetensors":
         state, header = weights.load(path, format_name=_FORMAT)
         weights.check_header(header, _HEADER, path)
-        if header["network"] != name:
-            raise InputError(
-                f"classifier.name is {name!r}, but checkpoint {path} is a {header['network']}; set "
-                f"classifier.name to {header['network']}"
-            )
+        weights.check_network("classifier.name", name, header, path)
         known = [str(each) for each in header["classes"]]
     else:
         state, width = _published(path)

@@ -190,11 +190,7 @@ def load_point_network(path: str | Path, *, name: str, device: str = "cpu") -> P
     check_choice("network.name", name, POINT_NETWORKS)
     state, header = weights.load(path, format_name=_FORMAT)
     weights.check_header(header, _HEADER, path)
-    if header["network"] != name:
-        raise InputError(
-            f"network.name is {name!r}, but checkpoint {path} is a {header['network']}; set "
-            f"network.name to {header['network']}"
-        )
+    weights.check_network("network.name", name, header, path)
     build = partial(PointNetwork, name, header["classes"], header["options"], parts=header["parts"])
     network = weights.build_filled(build, state, path)
     return network.eval().requires_grad_(False).to(device)

@@ -28,10 +28,7 @@ from samrot.robust.pipeline import (
     find_frame,
     gather,
 )
-from samrot.robust.pose_sources import (
-    GivenPose,
-    OrbitSource,
-)
+from samrot.robust.pose_sources import GivenPose, OrbitSource, PoseSource
 from samrot.robust.user_prompts import batch_prompts, checked_points
 from samrot.runtime.devices import find_device
 from samrot.segmenters import Movable, SamSegmenter, Segmenter, as_segmenter
@@ -101,7 +98,7 @@ class RobustPredictor(ImageState):
         check_choice("image_format", image_format, ("RGB", "BGR"))
         if image_format == "BGR":
             image = np.ascontiguousarray(image[..., ::-1])
-        source = self.pose_source if pose is None else GivenPose(as_pose(pose))
+        source = self._source(pose)
         frames = find_frames(image, source, tilt=self.tilt)
         encoded = self.pipeline.encode([image] * len(frames), [found.frame for found in frames])
         self._set_frames(encoded, [found.log_weight for found in frames])
@@ -152,7 +149,7 @@ class RobustPredictor(ImageState):
         if not torch.isfinite(pixels).all():
             raise InputError("transformed_image holds NaN or infinity; expected pixels 0..255")
         thumbnail_source = pixels[0].round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
-        source = self.pose_source if pose is None else GivenPose(as_pose(pose))
+        source = self._source(pose)
         if isinstance(source, OrbitSource):
             raise InputError(
                 "set_torch_image takes the pose from the canonicalizer alone; use set_image, or "
@@ -419,6 +416,10 @@ class RobustPredictor(ImageState):
             self.canonicalizer.to(device)
         self.reset_image()
         return self
+
+    def _source(self, pose: Pose | int | None) -> PoseSource | OrbitSource:
+        """What says the pose of an image: a pose that is given, or what estimates them."""
+        return self.pose_source if pose is None else GivenPose(as_pose(pose))
 
     def _checked_prompts(
         self,

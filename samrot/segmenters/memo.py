@@ -92,17 +92,22 @@ class MemoSegmenter:
         return_logits: bool = False,
     ) -> Segmentation:
         """See ``Segmenter.decode``; for encodings that this segmenter made."""
-        assert isinstance(encoding, RememberedEncoding)
-        content: list[object] = [encoding.content, multimask_output, return_logits]
-        for part in vars(prompts).values():
-            array = None if part is None else torch.as_tensor(part).cpu().numpy()
-            content += [None] if array is None else [array.shape, array.tobytes()]
-        key = _digest(*content)
+        key = self.question(encoding, prompts, multimask_output, return_logits)
         if key not in self._segmentations:
             self._segmentations[key] = self.segmenter.decode(
                 encoding, prompts, multimask_output=multimask_output, return_logits=return_logits
             )
         return self._segmentations[key]
+
+    @staticmethod
+    def question(encoding: Encoding, prompts: Prompts, *options: bool) -> bytes:
+        """Digest of what is asked of an encoding that such a segmenter made."""
+        assert isinstance(encoding, RememberedEncoding)
+        content: list[object] = [encoding.content, *options]
+        for part in vars(prompts).values():
+            array = None if part is None else torch.as_tensor(part).cpu().numpy()
+            content += [None] if array is None else [array.shape, array.tobytes()]
+        return _digest(*content)
 
 
 def _digest(*content: object) -> bytes:

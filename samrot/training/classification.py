@@ -15,9 +15,9 @@ from samrot.data.classified_photos import ClassifiedPhotos, ClassifiedPhotoSetti
 from samrot.errors import InputError, check_choice, check_count, check_range
 from samrot.geometry.groups import C8, find_group
 from samrot.models.classifiers import ClassifierNetwork, load_classifier_network
-from samrot.runtime.run_folder import RunFolder
 from samrot.training.class_objective import ClassAugmentation, ClassObjective, ClassViews
-from samrot.training.fit import FitSettings, OptimSettings, build_fabric, fit
+from samrot.training.fit import OptimSettings, build_fabric, fit, open_run
+from samrot.training.network_objective import NetworkFitSettings
 
 GROUPS = ("c4", "c8")
 
@@ -81,31 +81,25 @@ class ClassCanonicalizerSettings:
 
 
 @dataclass(kw_only=True)
-class TrainClassifierSettings(FitSettings):
-    """Settings of ``samrot train-classifier``, besides those of every training.
-
-    Batch norm in the networks makes a step depend on how many processes share a batch.
+class TrainClassifierSettings(NetworkFitSettings):
+    """Settings of ``samrot train-classifier``, besides those of every training of a network.
 
     Args:
         data: labelled photos to train on.
         view_size: side of the views, pixels; photos of other sizes are cut to their centred square,
             and scaled.
         limit: largest number of photos trained on, evenly spaced; for a learning curve.
-        val_share: share of the photos, evenly spaced, that is kept aside to measure accuracy on.
         network: the classifier.
         canonicalizer: what stands before it.
         augmentation: random views.
-        label_smoothing: of the cross-entropy.
     """
 
     data: TrainingPhotoSettings
     view_size: int = 32
     limit: int | None = None
-    val_share: float = 0.0
     network: TrainedClassifierSettings = field(default_factory=TrainedClassifierSettings)
     canonicalizer: ClassCanonicalizerSettings = field(default_factory=ClassCanonicalizerSettings)
     augmentation: ClassAugmentation = field(default_factory=ClassAugmentation)
-    label_smoothing: float = 0.0
     optim: OptimSettings = field(
         default_factory=lambda: OptimSettings(
             steps=2000,
@@ -123,14 +117,6 @@ class TrainClassifierSettings(FitSettings):
         check_count("view_size", self.view_size, 8, 1024)
         if self.limit is not None:
             check_count("limit", self.limit, 1)
-        check_range("val_share", self.val_share, 0, 0.5)
-        check_range("label_smoothing", self.label_smoothing, 0, 1)
-        optim = self.optim
-        if optim.batch_size < 2 * optim.accumulate * self.devices * self.nodes:
-            raise InputError(
-                f"optim.batch_size is {optim.batch_size}; expected at least 2 for each of devices "
-                "x nodes x optim.accumulate: batch norm needs them"
-            )
 
 
 def train_classifier(settings: TrainClassifierSettings) -> Path:
@@ -144,8 +130,7 @@ def train_classifier(settings: TrainClassifierSettings) -> Path:
         InputError: if settings or data are unusable.
     """
     photos = settings.data.load()
-    held = np.diff(np.floor(np.arange(len(photos) + 1) * settings.val_share)) > 0
-    kept = np.flatnonzero(~held)
+    kept, held = settings.split(len(photos))
     if settings.limit is not None and settings.limit < len(kept):
         kept = kept[np.arange(settings.limit) * len(kept) // settings.limit]
     torch.manual_seed(settings.seed)
@@ -164,8 +149,7 @@ def train_classifier(settings: TrainClassifierSettings) -> Path:
         settings.seed,
     )
     fabric = build_fabric(settings)
-    with fabric.rank_zero_first():
-        run = RunFolder.open(settings.out, settings)
+    run = open_run(fabric, settings)
     save = partial(
         save_canonicalizer,
         architecture=str(settings.canonicalizer.architecture),
@@ -178,7 +162,7 @@ def train_classifier(settings: TrainClassifierSettings) -> Path:
         save,
         beta=settings.canonicalizer.beta,
         label_smoothing=settings.label_smoothing,
-        val=photos.part(np.flatnonzero(held)) if held.any() else None,
+        val=photos.part(held) if len(held) else None,
         size=settings.view_size,
     )
     with run.held(by_this_process=fabric.is_global_zero):

@@ -12,13 +12,12 @@ from segment_anything.modeling import Sam
 from samrot.data.coco import FRAMES, CocoDataset, merge_datasets
 from samrot.data.photos import select_photos
 from samrot.errors import InputError, check_choice, check_range
-from samrot.runtime.run_folder import RunFolder
 from samrot.segmenters import SamSegmenter, SegmenterWeights, load_segmenter, save_sam
 from samrot.segmenters.loading import MINI_VERSIONS, mini_version
 from samrot.segmenters.lora import add_lora
 from samrot.segmenters.sam_mini import load_imagenet_encoder
 from samrot.structures.fingerprints import fingerprint, union
-from samrot.training.fit import FitSettings, OptimSettings, build_fabric, fit
+from samrot.training.fit import FitSettings, OptimSettings, build_fabric, fit, open_run
 from samrot.training.losses import MaskLossWeights
 from samrot.training.mask_objective import MaskObjective
 from samrot.training.prompted_views import PromptedViews, ViewSettings
@@ -165,8 +164,7 @@ def finetune(settings: FinetuneSettings) -> Path:
     sam = build_sam(settings.segmenter, settings.view_size)
     fabric = build_fabric(settings)  # first, so that all processes read photos at once
     views = PromptedViews(dataset, sam.image_encoder.img_size, settings.views, seed=settings.seed)
-    with fabric.rank_zero_first():
-        run = RunFolder.open(settings.out, settings, may_grow=settings.may_grow)
+    run = open_run(fabric, settings)
     objective = MaskObjective(
         sam,
         views,

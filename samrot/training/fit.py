@@ -213,6 +213,16 @@ def build_fabric(settings: FitSettings) -> Fabric:
     return launch(settings.device, settings.devices, settings.nodes)
 
 
+def open_run(fabric: Fabric, settings: FitSettings) -> RunFolder:
+    """Create or enter the folder of a training; in all processes, in the first one first.
+
+    Raises:
+        InputError: as ``RunFolder.open``.
+    """
+    with fabric.rank_zero_first():
+        return RunFolder.open(settings.out, settings, may_grow=settings.may_grow)
+
+
 def fit(
     fabric: Fabric, settings: FitSettings, run: RunFolder, objective: TrainingObjective
 ) -> Path:

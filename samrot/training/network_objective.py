@@ -3,19 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 from torch.utils.data import Dataset
 
+from samrot.errors import InputError, check_range
 from samrot.robust.module import CanonicalizedModule
-from samrot.training.fit import TrainingObjective
+from samrot.training.fit import FitSettings, TrainingObjective
 
 NETWORK_FILE = "network.safetensors"
 CANONICALIZER_FILE = "canonicalizer.safetensors"
+
+
+@dataclass(kw_only=True)
+class NetworkFitSettings(FitSettings):
+    """What every training of a network has.
+
+    Batch norm in the networks makes a step depend on how many processes share a batch.
+
+    Args:
+        val_share: share of what is trained on, evenly spaced, that is kept aside to measure
+            accuracy on.
+        label_smoothing: of the cross-entropy.
+    """
+
+    val_share: float = 0.0
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("val_share", self.val_share, 0, 0.5)
+        check_range("label_smoothing", self.label_smoothing, 0, 1)
+        optim = self.optim
+        if optim.batch_size < 2 * optim.accumulate * self.devices * self.nodes:
+            raise InputError(
+                f"optim.batch_size is {optim.batch_size}; expected at least 2 for each of devices "
+                "x nodes x optim.accumulate: batch norm needs them"
+            )
+
+    def split(self, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of what is trained on, and of what is kept aside, of so many items."""
+        held = np.diff(np.floor(np.arange(length + 1) * self.val_share)) > 0
+        return np.flatnonzero(~held), np.flatnonzero(held)
 
 
 class NetworkObjective(TrainingObjective):

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from samrot.canonicalizers.clouds import CloudCanonicalizer
@@ -14,8 +13,8 @@ from samrot.data.clouds import CloudDataset, CloudSettings
 from samrot.errors import InputError, check_choice, check_count, check_range
 from samrot.geometry.space import MIN_POINTS
 from samrot.models.point_networks import POINT_NETWORKS, PointNetwork, load_point_network
-from samrot.runtime.run_folder import RunFolder
-from samrot.training.fit import FitSettings, OptimSettings, build_fabric, fit
+from samrot.training.fit import OptimSettings, build_fabric, fit, open_run
+from samrot.training.network_objective import NetworkFitSettings
 from samrot.training.point_objective import PRIORS, CloudAugmentation, CloudViews, PointObjective
 
 
@@ -78,24 +77,19 @@ class TrainedCloudCanonicalizerSettings:
 
 
 @dataclass(kw_only=True)
-class TrainPointsSettings(FitSettings):
-    """Settings of ``samrot train-points``, besides those of every training.
-
-    Batch norm in the networks makes a step depend on how many processes share a batch.
+class TrainPointsSettings(NetworkFitSettings):
+    """Settings of ``samrot train-points``, besides those of every training of a network.
 
     Args:
         data: clouds to train on.
         points_per_view: points of each that are drawn, anew every time.
-        val_share: share of the clouds, evenly spaced, that is kept aside to measure accuracy on.
         network: the network for clouds.
         canonicalizer: what stands before it.
         augmentation: random views.
-        label_smoothing: of the cross-entropy.
     """
 
     data: TrainingCloudSettings
     points_per_view: int = 1024
-    val_share: float = 0.0
     network: TrainedNetworkSettings = field(default_factory=TrainedNetworkSettings)
     canonicalizer: TrainedCloudCanonicalizerSettings = field(
         default_factory=TrainedCloudCanonicalizerSettings
@@ -111,14 +105,6 @@ class TrainPointsSettings(FitSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("points_per_view", self.points_per_view, MIN_POINTS)
-        check_range("val_share", self.val_share, 0, 0.5)
-        check_range("label_smoothing", self.label_smoothing, 0, 1)
-        optim = self.optim
-        if optim.batch_size < 2 * optim.accumulate * self.devices * self.nodes:
-            raise InputError(
-                f"optim.batch_size is {optim.batch_size}; expected at least 2 for each of devices "
-                "x nodes x optim.accumulate: batch norm needs them"
-            )
 
 
 def train_points(settings: TrainPointsSettings) -> Path:
@@ -132,8 +118,8 @@ def train_points(settings: TrainPointsSettings) -> Path:
         InputError: if settings or data are unusable.
     """
     dataset = settings.data.load()
-    held = np.diff(np.floor(np.arange(len(dataset) + 1) * settings.val_share)) > 0
-    val = dataset.part(np.flatnonzero(held)) if held.any() else None
+    kept, held = settings.split(len(dataset))
+    val = dataset.part(held) if len(held) else None
     torch.manual_seed(settings.seed)
     network = _build_network(settings.network, dataset)
     before, canonicalizer = settings.canonicalizer, None
@@ -146,14 +132,13 @@ def train_points(settings: TrainPointsSettings) -> Path:
             "has no weights, so nothing is trained; set one of them"
         )
     views = CloudViews(
-        dataset.part(np.flatnonzero(~held)),
+        dataset.part(kept),
         settings.points_per_view,
         settings.augmentation,
         settings.seed,
     )
     fabric = build_fabric(settings)
-    with fabric.rank_zero_first():
-        run = RunFolder.open(settings.out, settings, may_grow=settings.may_grow)
+    run = open_run(fabric, settings)
     objective = PointObjective(
         network,
         canonicalizer,

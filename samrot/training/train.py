@@ -33,7 +33,7 @@ from samrot.runtime.run_folder import RunFolder
 from samrot.segmenters import save_sam
 from samrot.structures.fingerprints import fingerprint, pack, union, unpack
 from samrot.training.finetune import TrainedSegmenterSettings, build_sam, sam_file_name
-from samrot.training.fit import FitSettings, TrainingObjective, build_fabric, fit
+from samrot.training.fit import FitSettings, TrainingObjective, build_fabric, fit, open_run
 from samrot.training.pose_objectives import PoseObjective, ThroughSegmenterObjective, Weights
 from samrot.training.pose_photos import PoseAugmentation, PosePhotos
 from samrot.training.prompted_views import PromptedViews, ViewSettings
@@ -258,8 +258,7 @@ def train(settings: TrainSettings) -> Path:
             seed=settings.seed,
         )
         objective = PoseObjective(canonicalizer, photos, save, **common)
-    with fabric.rank_zero_first():
-        run = RunFolder.open(settings.out, settings, may_grow=settings.may_grow)
+    run = open_run(fabric, settings)
     if fabric.is_global_zero:  # which writes the checkpoints
         canonicalizer.trained_on = _fingerprints(settings, paths, apply_exif, run)
     with run.held(by_this_process=fabric.is_global_zero):

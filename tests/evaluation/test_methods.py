@@ -71,6 +71,22 @@ def test_the_segmenter_decides(rods: tuple[Path, Path], tmp_path: Path) -> None:
     assert "4.00 encoder passes a photo" in (tmp_path / "run" / "summary.md").read_text()
 
 
+def test_what_views_share_is_asked_once(
+    rods: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+    decode = BrightSegmenter.decode
+
+    def counted(self: BrightSegmenter, encoding: Any, prompts: Any, **options: Any) -> Any:
+        decoded.append(len(prompts))
+        return decode(self, encoding, prompts, **options)
+
+    monkeypatch.setattr(BrightSegmenter, "decode", counted)
+    evaluate(settings(rods, tmp_path / "run", methods=["confidence"]))
+    # Each of the four canonical images once to decide, and the one that is chosen once more.
+    assert decoded == [3] * 5
+
+
 @pytest.mark.parametrize(("factor", "passes"), [(100.0, 1), (0.0, 4)])
 def test_hybrid_asks_where_the_canonicalizer_is_unsure(
     factor: float,

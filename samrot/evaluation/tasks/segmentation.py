@@ -244,26 +244,30 @@ class SegmentationTask:
         if len(candidates) > 1:
             with photo.timed("decode"):
                 evidence = [
-                    candidate.log_weight + self._surety(image, candidate.prompts)
+                    candidate.log_weight + self._surety(photo, image, candidate.prompts)
                     for candidate, image in zip(candidates, images, strict=True)
                 ]
             place = int(np.argmax(evidence))
         chosen = candidates[place]
         return MethodView(asked, chosen.frame, chosen.prompts, [images[place]])
 
-    def _surety(self, image: CanonicalImage | None, prompts: ViewPrompts) -> float:
+    def _surety(self, photo: Photo, image: CanonicalImage | None, prompts: ViewPrompts) -> float:
         """Mean predicted IoU; the masks are not kept."""
         assert image is not None
         assert self.memo is not None
-        surety = mean_predicted_iou(
-            self.pipeline,
-            image,
-            Prompts(boxes_xyxy=prompts.boxes_xyxy),
-            multimask=self.settings.segmenter.multimask,
-            in_canonical=prompts.in_canonical,
-        )
-        self.memo.clear_segmentations()
-        return surety
+        boxes = Prompts(boxes_xyxy=prompts.boxes_xyxy)
+        asked = image.frame.canonical_prompts(boxes, in_canonical=prompts.in_canonical)
+        key = self.memo.question(image.encoding, asked)
+        if key not in photo.sureties:
+            photo.sureties[key] = mean_predicted_iou(
+                self.pipeline,
+                image,
+                boxes,
+                multimask=self.settings.segmenter.multimask,
+                in_canonical=prompts.in_canonical,
+            )
+            self.memo.clear_segmentations()
+        return photo.sureties[key]
 
     def _segment(self, photo: Photo, segmented: MethodView) -> Iterator[SegmentedBatch]:
         prompts, image = segmented.prompts, segmented.images[0]
