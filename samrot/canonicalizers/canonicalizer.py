@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -129,7 +131,29 @@ class Canonicalizer(nn.Module):
 
     def estimate(self, image: np.ndarray) -> Pose:
         """The most likely pose of one photo, (H, W, 3) uint8 RGB, with its probabilities."""
-        logits = self.logits(image).double()
+        return self._likeliest(self.logits(image).double())
+
+    def estimate_many(self, images: Sequence[np.ndarray]) -> Pose:
+        """The one pose of photos that share it: a burst, the frames of a clip, crops of a photo.
+
+        Their evidence is summed, as if each told independently of the others: turned together, the
+        photos keep the law. They do not tell independently, so that the probability is too sure of
+        itself. Not for photos of which some may be turned otherwise, as where the camera was
+        turned between them, or photos of several cameras.
+
+        Args:
+            images: at least one, each (H, W, 3) uint8 RGB, of any sizes.
+
+        Raises:
+            InputError: if there is none, or one is not of that layout.
+        """
+        if len(images) == 0:
+            raise InputError("images holds no photo; expected at least one, of one pose")
+        # Sorted, so that the order of the photos does not show in the last bit.
+        evidence = torch.stack([self.logits(image).double().log_softmax(0) for image in images])
+        return self._likeliest(evidence.sort(dim=0).values.sum(dim=0))
+
+    def _likeliest(self, logits: Tensor) -> Pose:
         probabilities = logits.softmax(0).cpu().numpy()
         return Pose.of_element(self.group, int(logits.argmax()), probabilities)
 

@@ -100,9 +100,7 @@ class SegmentSettings(PhotoRunSettings):
         check_choice("tilt", self.tilt, TILT_POLICIES)
         check_range("min_confidence", self.min_confidence, 0, 1)
         given = {
-            "box or point": bool(
-                self.box or self.rotated_box or self.point or self.label
-            ),
+            "box or point": bool(self.box or self.rotated_box or self.point or self.label),
             "prompts": self.prompts is not None,
             "everything": self.everything,
         }

@@ -13,8 +13,8 @@ from samrot.errors import InputError, check_choice
 from samrot.geometry import exact
 from samrot.geometry.groups import D4, rotation_matrix
 from samrot.geometry.pose import Pose
-from samrot.geometry.rotated_boxes import BOX_RULES, enclosing_half
 from samrot.geometry.rle import RLE, decode_mask, encode_mask
+from samrot.geometry.rotated_boxes import BOX_RULES, enclosing_half
 
 PHOTO_FILL = (123.675, 116.28, 103.53)  # SAM's pixel mean: its own padding is this colour
 LOGIT_FILL = -32.0  # of mask logits outside of the photo: never masked

@@ -128,12 +128,16 @@ def _check_rotated_boxes(prompts: Prompts, size_hw: tuple[int, int], remedy: str
         )
     # Two rectangles are apart if and only if they are along a side of one of them.
     corners = corners_of(boxes)
-    beside = (corners.max(axis=1) < -SLACK) | (corners.min(axis=1) > np.array([width, height]) + SLACK)
+    beside = (corners.max(axis=1) < -SLACK) | (
+        corners.min(axis=1) > np.array([width, height]) + SLACK
+    )
     ends = np.array([[0, 0], [width, 0], [width, height], [0, height]]) - boxes[:, None, :2]
     for start, end, size in ((0, 1, boxes[:, 2]), (0, 3, boxes[:, 3])):
         side = (corners[:, end] - corners[:, start]) / size[:, None]
         along = (ends * side[:, None]).sum(axis=-1)
-        beside |= ((along.min(axis=1) > size / 2 + SLACK) | (along.max(axis=1) < -size / 2 - SLACK))[:, None]
+        beside |= (
+            (along.min(axis=1) > size / 2 + SLACK) | (along.max(axis=1) < -size / 2 - SLACK)
+        )[:, None]
     if beside.any():
         raise InputError(
             f"rotated box {boxes[beside.any(axis=1)][0].tolist()} lies beside the image of width "

@@ -208,7 +208,9 @@ def test_rotated_boxes(photos: Path, tmp_path: Path) -> None:
     path.write_text(json.dumps({"upright.png": prompts}))
     again = tmp_path / "again"
     assert main(["segment", photo, "--prompts", str(path), "--out", str(again)]) == 0
-    for mask, expected in zip(read_masks(again / "upright")[1], (plain, quarter, tilted)):
+    for mask, expected in zip(
+        read_masks(again / "upright")[1], (plain, quarter, tilted), strict=True
+    ):
         assert np.array_equal(mask, expected)
 
 

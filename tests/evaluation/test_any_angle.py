@@ -107,7 +107,9 @@ def test_rotated_boxes_are_tight_at_any_angle(rods: tuple[Path, Path], tmp_path:
     miou, passes = {}, {}
     for source in ("gt-rotated", "gt-rotated-hull"):
         prompts = PromptSettings(source=source)
-        run = settings(rods, tmp_path / source, angles=[0, 30, 120], methods=["none"], prompts=prompts)
+        run = settings(
+            rods, tmp_path / source, angles=[0, 30, 120], methods=["none"], prompts=prompts
+        )
         summary = evaluate(run)
         assert summary["prompts"].startswith("ground-truth rotated boxes")
         plain = summary["methods"]["none"]

@@ -149,7 +149,9 @@ def test_boxes_move_with_their_corners(element: int, tilt_deg: float) -> None:
     for make in (PlaneTransform.from_pose, PlaneTransform.to_canonical):
         transform = make(Pose(element, tilt_deg), (60, 84), "expand")
         moved = transform.rotated_boxes(BOXES)
-        for got, corners in zip(corners_of(moved), transform.points(corners_of(BOXES)), strict=True):
+        for got, corners in zip(
+            corners_of(moved), transform.points(corners_of(BOXES)), strict=True
+        ):
             np.testing.assert_allclose(as_set(got), as_set(corners), atol=1e-9)
         assert (np.abs(moved[:, 4]) <= 180).all()
         back = transform.inverse().rotated_boxes(moved)

@@ -22,7 +22,7 @@ from tests.conftest import SourceOfPoses, ThresholdSegmenter, random_photo, smal
 
 
 class FilledBox(ThresholdSegmenter):
-    """The inside of the box, whatever the photo: shows where boxes come to lie. Counts encodings."""
+    """The inside of the box: shows where boxes come to lie. Counts what it encodes."""
 
     def __init__(self) -> None:
         self.num_encoded = 0
@@ -71,9 +71,7 @@ def iou(first: np.ndarray, second: np.ndarray) -> float:
 
 @pytest.mark.parametrize("canonicalizer", [None, "c4"])
 @pytest.mark.parametrize("turns", range(-3, 5))
-def test_quarter_turns_are_the_plain_box_to_the_bit(
-    turns: int, canonicalizer: str | None
-) -> None:
+def test_quarter_turns_are_the_plain_box_to_the_bit(turns: int, canonicalizer: str | None) -> None:
     predictor = RobustPredictor(small_sam(), canonicalizer)
     predictor.set_image(random_photo(5, 60, 80))
     cx, cy, width, height = 33.25, 28.5, 40.5, 23.0
