@@ -33,6 +33,7 @@ BUNDLED = {
     "c4": ("canonicalizer_c4.safetensors", 0.0),
     "c4_aspect": ("canonicalizer_c4.safetensors", 1.27),
     "d4": ("canonicalizer_d4.safetensors", 0.0),
+    "so2": ("canonicalizer_so2.safetensors", 0.0),
 }
 _FORMAT = "samrot-canonicalizer"
 # Field of a checkpoint's header -> types of its value.
@@ -62,7 +63,7 @@ _TILT_HEADER: dict[str, tuple[type, ...]] = {
     "size": (int,),
     "options": (dict,),
     "dead_band_deg": (float, int),
-    "unknown_spread_deg": (float, int),
+    "unknown_below": (float, int),
 }
 
 
@@ -71,7 +72,7 @@ class CanonicalizerChoice:
     """Which canonicalizer.
 
     Args:
-        name: c4, c4_aspect, d4, or the path of a checkpoint.
+        name: c4, c4_aspect, d4, so2, or the path of a checkpoint.
     """
 
     name: str = "c4"
@@ -216,8 +217,8 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
 
     Args:
         name: ``"c4"`` (bundled default, blind to the aspect ratio), ``"c4_aspect"`` (bundled, the
-            same and the evidence of the aspect ratio), ``"d4"`` (bundled, mirror images too), or
-            the path of a checkpoint that ``samrot train`` wrote.
+            same and the evidence of the aspect ratio), ``"d4"`` (bundled, mirror images too),
+            ``"so2"`` (bundled, any angle), or the path of a checkpoint that ``samrot train`` wrote.
         device: where it runs.
 
     Raises:
@@ -313,7 +314,7 @@ def _rebuild_tilted(
     path: Path, state: dict[str, Tensor], header: dict[str, Any]
 ) -> TiltCanonicalizer:
     weights.check_header(header, _TILT_HEADER, path)
-    rule = TiltRule(header["dead_band_deg"], header["unknown_spread_deg"])
+    rule = TiltRule(header["dead_band_deg"], header["unknown_below"])
     build = partial(_fitting, TILT_NETWORKS[header["architecture"]], header["options"])
     network = weights.build_filled(build, state, path)
     return _after_base(header["base"], network, header["size"], rule)

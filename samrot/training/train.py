@@ -61,7 +61,7 @@ class CanonicalizerSettings:
         aspect_log_odds: evidence, at inference, from the aspect ratio; 0 hides it.
         options: options of the network: widths, blocks, dropout, stages, frozen_stages, width.
         dead_band_deg: smaller tilts are taken to be 0, at inference (tilt networks).
-        unknown_spread_deg: tilts whose evidence is spread more widely are 0 too.
+        unknown_below: tilts are 0 too where less of the evidence lies around its mode, 0..1.
     """
 
     architecture: str = "gwrn"
@@ -74,7 +74,7 @@ class CanonicalizerSettings:
     aspect_log_odds: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
     dead_band_deg: float = TiltRule.dead_band_deg
-    unknown_spread_deg: float = TiltRule.unknown_spread_deg
+    unknown_below: float = TiltRule.unknown_below
 
 
 @dataclass(kw_only=True)
@@ -308,7 +308,7 @@ def _build(settings: TrainSettings) -> Canonicalizer:
             chosen.architecture,
             str(chosen.base),
             size=chosen.size,
-            rule=TiltRule(chosen.dead_band_deg, chosen.unknown_spread_deg),
+            rule=TiltRule(chosen.dead_band_deg, chosen.unknown_below),
             **chosen.options,
         )
         if settings.init == "base":
