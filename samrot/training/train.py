@@ -26,8 +26,8 @@ from samrot.canonicalizers.tilt import TiltCanonicalizer, TiltRule
 from samrot.data.coco import CocoDataset
 from samrot.data.images import read_image
 from samrot.data.photos import PhotoSettings, find_photos
-from samrot.data.pose_labels import estimate_prior
-from samrot.errors import InputError, check_range
+from samrot.data.pose_labels import estimate_prior, read_pose_labels
+from samrot.errors import InputError, check_count, check_range
 from samrot.geometry.groups import C4, find_group
 from samrot.runtime.run_folder import RunFolder
 from samrot.segmenters import save_sam
@@ -37,6 +37,7 @@ from samrot.training.fit import FitSettings, TrainingObjective, build_fabric, fi
 from samrot.training.pose_objectives import PoseObjective, ThroughSegmenterObjective, Weights
 from samrot.training.pose_photos import PoseAugmentation, PosePhotos
 from samrot.training.prompted_views import PromptedViews, ViewSettings
+from samrot.training.realign import train_in_rounds
 from samrot.training.tilt import TiltObjective, TiltPhotos
 from samrot.weights import load_into
 
@@ -118,6 +119,12 @@ class TrainSettings(FitSettings):
         init: checkpoint to start from, of the same architecture, or the name of a bundled one; or
             imagenet, for orbit_lite0, 1 and 2 and tilt networks; or base, for tilt networks.
         cache: keep decoded photos in memory.
+        labels: JSON file that maps file names to the quarter turns that the photos are turned by,
+            which are undone; without it all of them are taken to be upright.
+        realign: for photos that are not all upright: times that the network so far puts the photos
+            upright that it is sure of, and is trained on; the steps are shared out evenly. Each
+            round has a folder of its own, with the photos that were moved.
+        realign_above: probability of its pose above which a photo is moved then.
     """
 
     data: PhotoSettings = field(default_factory=PhotoSettings)
@@ -133,6 +140,9 @@ class TrainSettings(FitSettings):
     cutmix: float = 0.3
     init: str | None = None
     cache: bool = True
+    labels: str | None = None
+    realign: int = 0
+    realign_above: float = 0.9
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -158,6 +168,26 @@ class TrainSettings(FitSettings):
             raise InputError(
                 f"canonicalizer.base is {self.canonicalizer.base!r} and init {self.init!r}; the "
                 "base is what is started from: leave init out"
+            )
+        check_count("realign", self.realign, 0, self.optim.steps - 1)
+        check_range("realign_above", self.realign_above, 0, 1)
+        if (self.realign or self.labels is not None) and (
+            self.task.weight
+            or self.canonicalizer.architecture in TILT_NETWORKS
+            or not group.is_exact
+        ):
+            raise InputError(
+                "labels and realign are for trainings on photos alone, of C4 or D4; leave them out"
+            )
+        if self.realign and self.canonicalizer.base is not None:
+            raise InputError(
+                f"realign is {self.realign} with canonicalizer.base {self.canonicalizer.base!r}, "
+                "whose weights stay as they are; leave one of them out"
+            )
+        if self.realign and (self.devices > 1 or self.nodes > 1):
+            raise InputError(
+                f"realign is {self.realign} with {self.devices} devices on {self.nodes} nodes; "
+                "it runs in one process: leave devices and nodes out"
             )
         if self.limit is not None:
             check_range("limit", self.limit, 1)
@@ -200,12 +230,15 @@ def train(settings: TrainSettings) -> Path:
     Raises:
         InputError: if settings or data are unusable.
     """
-    paths, apply_exif = find_photos(settings.data)
-    if settings.limit is not None and settings.limit < len(paths):
-        paths = [paths[n * len(paths) // settings.limit] for n in range(settings.limit)]
+    paths, apply_exif = _find_training_photos(settings)
+    group = find_group(settings.canonicalizer.group)
+    poses = [group.identity] * len(paths)
+    if settings.labels is not None:
+        poses = read_pose_labels(paths, settings.labels, group)
+    if settings.realign:
+        return train_in_rounds(settings, paths, apply_exif, poses, train)
     prior = settings.prior
     if isinstance(prior, str):
-        group = find_group(settings.canonicalizer.group)
         prior, apply_exif = estimate_prior(paths, prior, group), None
     assert prior is not None
     if settings.cutmix > 0 and max(prior) < 1.0:
@@ -255,6 +288,7 @@ def train(settings: TrainSettings) -> Path:
             cutmix=settings.cutmix,
             cache=settings.cache,
             apply_exif=apply_exif,
+            poses=poses,
             seed=settings.seed,
         )
         objective = PoseObjective(canonicalizer, photos, save, **common)
@@ -263,6 +297,14 @@ def train(settings: TrainSettings) -> Path:
         canonicalizer.trained_on = _fingerprints(settings, paths, apply_exif, run)
     with run.held(by_this_process=fabric.is_global_zero):
         return fit(fabric, settings, run, objective)
+
+
+def _find_training_photos(settings: TrainSettings) -> tuple[list[Path], bool | None]:
+    """Paths of the photos to train on, and whether EXIF applies to them."""
+    paths, apply_exif = find_photos(settings.data)
+    if settings.limit is not None and settings.limit < len(paths):
+        paths = [paths[n * len(paths) // settings.limit] for n in range(settings.limit)]
+    return paths, apply_exif
 
 
 def _fingerprints(
