@@ -22,6 +22,7 @@ from samrot.canonicalizers import (
 )
 from samrot.canonicalizers.architectures import TILT_NETWORKS
 from samrot.canonicalizers.checkpoints import build_tilt_canonicalizer, load_features_of_base
+from samrot.canonicalizers.escnn_so2 import VectorCanonicalizer
 from samrot.canonicalizers.tilt import TiltCanonicalizer, TiltRule
 from samrot.data.coco import CocoDataset
 from samrot.data.images import read_image
@@ -38,7 +39,7 @@ from samrot.training.pose_objectives import PoseObjective, ThroughSegmenterObjec
 from samrot.training.pose_photos import PoseAugmentation, PosePhotos
 from samrot.training.prompted_views import PromptedViews, ViewSettings
 from samrot.training.realign import train_in_rounds
-from samrot.training.tilt import TiltObjective, TiltPhotos
+from samrot.training.tilt import AngleObjective, AnglePhotos, TiltObjective, TiltPhotos
 from samrot.weights import load_into
 
 _TRAINED_ON = "trained_on.json"  # fingerprints, in the run folder
@@ -49,8 +50,8 @@ class CanonicalizerSettings:
     """What is trained.
 
     Args:
-        architecture: gcnn, gwrn, escnn_wrn, orbit_cnn or orbit_lite0, 1 or 2; or tilt_lite0 or 1,
-            which finds the tilt that is left after the base.
+        architecture: gcnn, gwrn, escnn_wrn, orbit_cnn or orbit_lite0, 1 or 2; escnn_so2, for any
+            angle at once; or tilt_lite0 or 1, which finds the tilt that is left after the base.
         group: c4, or d4 (mirror images too; the orbit architectures), or c8 or c16 (those, and
             escnn_wrn).
         base: name of a bundled canonicalizer, whose weights are kept as they are and not saved
@@ -61,7 +62,7 @@ class CanonicalizerSettings:
         mirror_below: add it only where no pose is likelier than this without it; at 1 always.
         aspect_log_odds: evidence, at inference, from the aspect ratio; 0 hides it.
         options: options of the network: widths, blocks, dropout, stages, frozen_stages, width.
-        dead_band_deg: smaller tilts are taken to be 0, at inference (tilt networks).
+        dead_band_deg: smaller tilts are taken to be 0, at inference (tilt_lite, escnn_so2).
         unknown_below: tilts are 0 too where less of the evidence lies around its mode, 0..1.
     """
 
@@ -171,10 +172,14 @@ class TrainSettings(FitSettings):
             )
         check_count("realign", self.realign, 0, self.optim.steps - 1)
         check_range("realign_above", self.realign_above, 0, 1)
+        any_angle = self.canonicalizer.architecture in (*TILT_NETWORKS, "escnn_so2")
+        if any_angle and (self.task.weight or self.contrastive):
+            raise InputError(
+                f"{self.canonicalizer.architecture} takes no task loss and no contrastive loss; "
+                "leave them out"
+            )
         if (self.realign or self.labels is not None) and (
-            self.task.weight
-            or self.canonicalizer.architecture in TILT_NETWORKS
-            or not group.is_exact
+            self.task.weight or any_angle or not group.is_exact
         ):
             raise InputError(
                 "labels and realign are for trainings on photos alone, of C4 or D4; leave them out"
@@ -263,20 +268,18 @@ def train(settings: TrainSettings) -> Path:
     )
     fabric = build_fabric(settings)  # first, so that all processes read photos at once
     objective: TrainingObjective
+    of_photos: dict[str, Any] = {
+        "cache": settings.cache,
+        "apply_exif": apply_exif,
+        "seed": settings.seed,
+    }
     if isinstance(canonicalizer, TiltCanonicalizer):
-        objective = TiltObjective(
-            canonicalizer,
-            TiltPhotos(
-                paths,
-                canonicalizer.tilt_thumbnail,
-                settings.augmentation,
-                cache=settings.cache,
-                apply_exif=apply_exif,
-                seed=settings.seed,
-            ),
-            save,
-            val=common["val"],
-            seed=settings.seed,
+        discs = TiltPhotos(paths, canonicalizer.tilt_thumbnail, settings.augmentation, **of_photos)
+        objective = TiltObjective(canonicalizer, discs, save, val=common["val"], seed=settings.seed)
+    elif isinstance(canonicalizer, VectorCanonicalizer):
+        discs = AnglePhotos(paths, canonicalizer.thumbnail, settings.augmentation, **of_photos)
+        objective = AngleObjective(
+            canonicalizer, discs, save, val=common["val"], seed=settings.seed
         )
     elif settings.task.weight:
         objective = _through_sam(settings, canonicalizer, save, common)
@@ -286,10 +289,8 @@ def train(settings: TrainSettings) -> Path:
             canonicalizer.thumbnail,
             settings.augmentation,
             cutmix=settings.cutmix,
-            cache=settings.cache,
-            apply_exif=apply_exif,
             poses=poses,
-            seed=settings.seed,
+            **of_photos,
         )
         objective = PoseObjective(canonicalizer, photos, save, **common)
     run = open_run(fabric, settings)
@@ -366,6 +367,7 @@ def _build(settings: TrainSettings) -> Canonicalizer:
         mirror_average=chosen.mirror_average,
         mirror_below=chosen.mirror_below,
         aspect_log_odds=chosen.aspect_log_odds,
+        dead_band_deg=chosen.dead_band_deg,
         **chosen.options,
     )
     if chosen.base is not None:
