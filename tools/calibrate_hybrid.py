@@ -3,8 +3,8 @@
 python tools/calibrate_hybrid.py --images DIR --annotations FILE --list FILE
 
 On upright photos with ground-truth boxes: the canonicalizer's probability of each pose, and the
-mean IoU that the segmenter predicts in each. For each threshold and prior weight: the share of photos
-whose pose is right, and the encoder passes a photo. Of other turns the same follows from the law.
+mean IoU that the segmenter predicts in each. For each threshold and prior weight: the share of
+photos whose pose is right, and the encoder passes a photo. Of other turns the same follows.
 """
 
 from __future__ import annotations
