@@ -16,10 +16,12 @@ from samrot.canonicalizers.architectures import (
     CANONICALIZERS,
     OVER_ANY_GROUP,
     OVER_CYCLIC_GROUPS,
+    PLAIN_EXPORTS,
     TILT_NETWORKS,
 )
 from samrot.canonicalizers.canonicalizer import Canonicalizer
-from samrot.canonicalizers.escnn_wrn import EscnnWRN, PlainWRN
+from samrot.canonicalizers.escnn_so2 import EscnnVectors, PlainVectors, VectorCanonicalizer
+from samrot.canonicalizers.escnn_wrn import EscnnWRN
 from samrot.canonicalizers.orbit_cnn import OrbitLite
 from samrot.canonicalizers.thumbnail import Thumbnail
 from samrot.canonicalizers.tilt import TiltCanonicalizer, TiltNetwork, TiltRule
@@ -33,6 +35,7 @@ BUNDLED = {
     "c4": ("canonicalizer_c4.safetensors", 0.0),
     "c4_aspect": ("canonicalizer_c4.safetensors", 1.27),
     "d4": ("canonicalizer_d4.safetensors", 0.0),
+    "so2": ("canonicalizer_so2.safetensors", 0.0),
 }
 _FORMAT = "samrot-canonicalizer"
 # Field of a checkpoint's header -> types of its value.
@@ -44,8 +47,11 @@ _HEADER: dict[str, tuple[type, ...]] = {
     "mirror_average": (bool,),
     "mirror_below": (float, int),
     "aspect_log_odds": (float, int),
+    "dead_band_deg": (float, int),
     "options": (dict,),
 }
+# What headers of older versions lack.
+_NEWER = {"group": C4.name, "mirror_below": 1.0, "dead_band_deg": TiltRule.dead_band_deg}
 # Option of a network -> range of its numbers.
 _OPTIONS = {
     "widths": (1, 4096),
@@ -62,7 +68,7 @@ _TILT_HEADER: dict[str, tuple[type, ...]] = {
     "size": (int,),
     "options": (dict,),
     "dead_band_deg": (float, int),
-    "unknown_spread_deg": (float, int),
+    "unknown_below": (float, int),
 }
 
 
@@ -71,7 +77,7 @@ class CanonicalizerChoice:
     """Which canonicalizer.
 
     Args:
-        name: c4, c4_aspect, d4, or the path of a checkpoint.
+        name: c4, c4_aspect, d4, so2, or the path of a checkpoint.
     """
 
     name: str = "c4"
@@ -90,6 +96,7 @@ def build_canonicalizer(
     mirror_average: bool = True,
     mirror_below: float = 1.0,
     aspect_log_odds: float = 0.0,
+    dead_band_deg: float = TiltRule.dead_band_deg,
     **options: Any,
 ) -> Canonicalizer:
     """A canonicalizer with random weights.
@@ -100,6 +107,7 @@ def build_canonicalizer(
             C16 too.
         size, frame: size and frame of the ``Thumbnail``.
         mirror_average, mirror_below, aspect_log_odds: as in ``Canonicalizer``.
+        dead_band_deg: as in ``TiltRule``, for ``escnn_so2``.
         options: options of the network (``widths``, ``blocks``, ``dropout``, ...).
 
     Raises:
@@ -113,6 +121,7 @@ def build_canonicalizer(
         "mirror_average": mirror_average,
         "mirror_below": mirror_below,
         "aspect_log_odds": aspect_log_odds,
+        "dead_band_deg": dead_band_deg,
     }
     network = _build_network(CANONICALIZERS[architecture], architecture, group, options)
     return _assemble(network, settings)
@@ -183,6 +192,8 @@ def save_canonicalizer(
             "mirror_below": canonicalizer.mirror_below,
             "aspect_log_odds": canonicalizer.aspect_log_odds,
         }
+        if isinstance(canonicalizer, VectorCanonicalizer):
+            header["dead_band_deg"] = canonicalizer.rule.dead_band_deg
     header = {"architecture": architecture, **header, "options": options}
     if base is not None:
         header["base"] = base
@@ -195,7 +206,7 @@ def save_canonicalizer(
 
 def _own_state(network: nn.Module, base: str | None) -> dict[str, Tensor]:
     """The weights of a network, without those of its base."""
-    if isinstance(network, EscnnWRN):
+    if isinstance(network, EscnnWRN | EscnnVectors):
         network = network.export()
     shared = {} if base is None else load_canonicalizer(base).network.state_dict()
     return {name: tensor for name, tensor in network.state_dict().items() if name not in shared}
@@ -216,8 +227,8 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
 
     Args:
         name: ``"c4"`` (bundled default, blind to the aspect ratio), ``"c4_aspect"`` (bundled, the
-            same and the evidence of the aspect ratio), ``"d4"`` (bundled, mirror images too), or
-            the path of a checkpoint that ``samrot train`` wrote.
+            same and the evidence of the aspect ratio), ``"d4"`` (bundled, mirror images too),
+            ``"so2"`` (bundled, any angle), or the path of a checkpoint that ``samrot train`` wrote.
         device: where it runs.
 
     Raises:
@@ -246,9 +257,7 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
         base = load_canonicalizer(header["base"])
         state = {**base.network.state_dict(), **state}
         trained_on = union(trained_on, base.trained_on)
-    canonicalizer = _rebuild(
-        path, state, {"group": C4.name, "mirror_below": 1.0, **header, **bundled}
-    )
+    canonicalizer = _rebuild(path, state, {**_NEWER, **header, **bundled})
     canonicalizer.trained_on = trained_on
     if canonicalizer.aspect_log_odds == header["aspect_log_odds"]:  # that it was calibrated with
         canonicalizer.set_threshold = set_threshold
@@ -259,7 +268,7 @@ def _rebuild(path: Path, state: dict[str, Tensor], header: dict[str, Any]) -> Ca
     weights.check_header(header, _HEADER, path)
     architecture = header["architecture"]
     check_choice(f"{path}: canonicalizer architecture", architecture, CANONICALIZERS)
-    builder = PlainWRN if architecture == "escnn_wrn" else CANONICALIZERS[architecture]
+    builder = PLAIN_EXPORTS.get(architecture, CANONICALIZERS[architecture])
     build = partial(_build_network, builder, architecture, header["group"], header["options"])
     return _assemble(weights.build_filled(build, state, path), header)
 
@@ -313,7 +322,7 @@ def _rebuild_tilted(
     path: Path, state: dict[str, Tensor], header: dict[str, Any]
 ) -> TiltCanonicalizer:
     weights.check_header(header, _TILT_HEADER, path)
-    rule = TiltRule(header["dead_band_deg"], header["unknown_spread_deg"])
+    rule = TiltRule(header["dead_band_deg"], header["unknown_below"])
     build = partial(_fitting, TILT_NETWORKS[header["architecture"]], header["options"])
     network = weights.build_filled(build, state, path)
     return _after_base(header["base"], network, header["size"], rule)
@@ -350,7 +359,10 @@ def _fitting(builder: Callable[..., nn.Module], options: dict[str, Any], **fixed
 def _assemble(network: nn.Module, settings: dict[str, Any]) -> Canonicalizer:
     check_range("canonicalizer mirror_below", settings["mirror_below"], 0, 1)
     check_range("canonicalizer aspect_log_odds", settings["aspect_log_odds"], -1e3, 1e3)
-    return Canonicalizer(
+    build: Callable[..., Canonicalizer] = Canonicalizer
+    if isinstance(network, PlainVectors):
+        build = partial(VectorCanonicalizer, rule=TiltRule(settings["dead_band_deg"]))
+    return build(
         network,
         Thumbnail(settings["size"], settings["frame"]),
         group=find_group(settings["group"]),

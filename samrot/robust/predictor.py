@@ -27,6 +27,7 @@ from samrot.robust.pipeline import (
     CanonicalImage,
     Pipeline,
     find_frame,
+    gather,
 )
 from samrot.robust.pose_sources import GivenPose, OrbitSource, PoseSource
 from samrot.robust.user_prompts import (
@@ -63,6 +64,10 @@ class RobustPredictor(ImageState):
             predicted IoU over all turns; or ``hybrid``, the canonicalizer where it is sure, and
             both where it is not. The latter two decide at the first ``predict``; ``pose`` raises
             until then.
+        pose_prior: probability of each pose among the photos that arrive, by element of the
+            canonicalizer's group, as ``[0.94, 0.02, 0.02, 0.02]`` where most are upright; it is
+            combined with the canonicalizer's evidence by Bayes, and the masks of a photo and of its
+            turned copy may then differ. None takes all poses to be alike.
         prompts_per_batch: prompts decoded at once, which bounds memory.
 
     Raises:
@@ -76,6 +81,7 @@ class RobustPredictor(ImageState):
         *,
         tilt: str = "auto",
         pose_source: str = "canonicalizer",
+        pose_prior: Sequence[float] | None = None,
         prompts_per_batch: int = PROMPTS_PER_BATCH,
     ) -> None:
         check_choice("tilt", tilt, TILT_POLICIES)
@@ -83,7 +89,7 @@ class RobustPredictor(ImageState):
         self.pipeline = Pipeline(segmenter, prompts_per_batch=prompts_per_batch)
         self.canonicalizer = as_canonicalizer(canonicalizer, str(segmenter.device))
         self.tilt = "full" if tilt == "full" else "quarter"
-        self.pose_source = find_source(pose_source, segmenter, self.canonicalizer)
+        self.pose_source = find_source(pose_source, segmenter, self.canonicalizer, pose_prior)
         super().__init__(self.pipeline.segmenter, self.canonicalizer)
 
     def set_image(
@@ -319,6 +325,23 @@ class RobustPredictor(ImageState):
         decode = partial(
             self.pipeline.decode, multimask_output=multimask_output, return_logits=return_logits
         )
+        parts = self._encode_objects(self.pipeline, image, prompts.rotated_boxes)
+        return decode_each(parts, prompts, decode)
+
+    def best_masks(
+        self, prompts: Prompts, *, multimask: bool = False, refine: int = 0
+    ) -> Segmentation:
+        """One mask for each of B prompts, C = 1, as ``Pipeline.best_masks`` but all at once.
+
+        Raises:
+            NoImageError: before ``set_image``.
+        """
+
+        def decode(image: CanonicalImage, some: Prompts) -> Segmentation:
+            batches = self.pipeline.best_masks(image, some, multimask=multimask, refine=refine)
+            return gather(batches, len(some))
+
+        image = self._decide(self.pipeline, prompts, multimask=multimask)
         parts = self._encode_objects(self.pipeline, image, prompts.rotated_boxes)
         return decode_each(parts, prompts, decode)
 

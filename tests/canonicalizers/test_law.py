@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from samrot.canonicalizers import CANONICALIZERS, Canonicalizer, Thumbnail, build_canonicalizer
+from samrot.canonicalizers.architectures import PLAIN_EXPORTS
 from samrot.canonicalizers.thumbnail import FRAMES
 from samrot.errors import InputError
 from samrot.geometry.exact import move_image
@@ -18,7 +19,7 @@ from tests.conftest import random_photo, small_options
 
 SIZES = [(48, 64), (63, 40), (40, 63), (33, 33), (5, 7), (1, 1), (37, 90)]
 # escnn samples its filters in float32; the exported network is tested in float64.
-TOLERANCE = {"escnn_wrn": 1e-6}
+TOLERANCE = {"escnn_wrn": 1e-6, "escnn_so2": 1e-6}
 
 
 def law_violation(canonicalizer: Canonicalizer, image: np.ndarray) -> float:
@@ -33,7 +34,7 @@ def law_violation(canonicalizer: Canonicalizer, image: np.ndarray) -> float:
 
 
 def small(architecture: str, frame: str, group: FiniteGroup = C4) -> Canonicalizer:
-    if architecture == "escnn_wrn":
+    if architecture in PLAIN_EXPORTS:
         pytest.importorskip("escnn", reason="escnn is not installed")
     torch.manual_seed(0)
     canonicalizer = build_canonicalizer(
@@ -47,7 +48,7 @@ def small(architecture: str, frame: str, group: FiniteGroup = C4) -> Canonicaliz
     )
     if group is D4:
         torch.nn.init.normal_(canonicalizer.network.hand.weight)
-    if architecture == "escnn_wrn":
+    if architecture in PLAIN_EXPORTS:
         canonicalizer.network = canonicalizer.network.export()
     return canonicalizer.eval().double()
 
@@ -162,3 +163,25 @@ def test_escnn_export_is_the_same_network() -> None:
     trained(images)  # moves the running statistics
     trained.eval()
     torch.testing.assert_close(trained.export()(images), trained(images), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["orbit_cnn", "gcnn"])
+def test_photos_of_one_pose_sum_their_evidence(architecture: str) -> None:
+    canonicalizer = small(architecture, "square")
+    images = [random_photo(seed, 40 + seed, 57) for seed in range(5)]
+    together = canonicalizer.estimate_many(images)
+    log_probabilities = sum(canonicalizer.logits(image).log_softmax(0) for image in images)
+    expected = log_probabilities.softmax(0).numpy()  # type: ignore[union-attr]
+    np.testing.assert_allclose(together.probabilities, expected, atol=1e-9)
+    assert together.element == expected.argmax()
+    # Turned together they keep the law; their order does not matter, and one is itself.
+    for k in range(4):
+        turned = canonicalizer.estimate_many([move_image(image, k) for image in images[::-1]])
+        assert turned.element == C4.compose(k, together.element)
+        np.testing.assert_allclose(turned.probabilities, np.roll(expected, k), atol=1e-9)
+    alone = canonicalizer.estimate(images[0])
+    np.testing.assert_array_equal(
+        alone.probabilities, canonicalizer.logits(images[0]).double().softmax(0).numpy()
+    )
+    with pytest.raises(InputError, match="images holds no photo; expected at least one"):
+        canonicalizer.estimate_many([])
