@@ -199,9 +199,8 @@ def _read_json(path: Path) -> dict[str, list[Prompts]]:
             where = f"prompts {path}, {image}, object {number}"
             if not isinstance(entry, dict) or set(entry) - set(JSON_KEYS):
                 raise InputError(f"{where} is {entry}; expected some of {', '.join(JSON_KEYS)}")
-            prompt = _prompt(
-                *map(entry.get, ("box", "points", "labels")), where, entry.get("rotated_box")
-            )
+            box, points, labels = (entry.get(key) for key in ("box", "points", "labels"))
+            prompt = _prompt(box, points, labels, where, entry.get("rotated_box"))
             prompts[image].append(prompt)
     return prompts
 
