@@ -49,7 +49,7 @@ def test_python_in_documents_has_types(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/custom-data.md"])
+@pytest.mark.parametrize("path", ["README.md", "docs/custom-data.md", "docs/plugins.md"])
 def test_python_in_documents(path: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = blocks(path, "python")
     assert shown
