@@ -8,6 +8,7 @@ from samrot.canonicalizers.checkpoints import (
     load_imagenet_weights,
     save_canonicalizer,
 )
+from samrot.canonicalizers.hub import push_to_hub, save_pretrained
 from samrot.canonicalizers.loading import (
     CanonicalizerChoice,
     as_canonicalizer,
@@ -27,5 +28,7 @@ __all__ = [
     "load_base_weights",
     "load_canonicalizer",
     "load_imagenet_weights",
+    "push_to_hub",
     "save_canonicalizer",
+    "save_pretrained",
 ]

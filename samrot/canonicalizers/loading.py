@@ -10,6 +10,7 @@ import torch
 
 from samrot.canonicalizers.canonicalizer import Canonicalizer
 from samrot.canonicalizers.checkpoints import load_checkpoint
+from samrot.canonicalizers.hub import SCHEME, load_pretrained
 from samrot.canonicalizers.law import law_violations
 from samrot.errors import InputError
 from samrot.geometry.groups import FiniteGroup
@@ -64,6 +65,8 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
     device = find_device(device)
     if str(name) in BUNDLED or Path(name).is_file():
         return load_checkpoint(name).to(device)
+    if str(name).startswith(SCHEME) or Path(name).is_dir():
+        return load_pretrained(name).to(device)
     plugins = find_plugins("canonicalizers")
     if str(name) not in plugins:
         raise InputError(

@@ -44,8 +44,8 @@ class Plugin:
     def licence(self) -> str | None:
         """Licence that the package declares; None where it declares none."""
         dist = self.entry_points[0].dist
-        told = {} if dist is None else dist.metadata
-        lines = (str(told[key] or "").strip() for key in ("License-Expression", "License"))
+        told: Mapping[str, Any] = {} if dist is None else dist.metadata.json
+        lines = (str(told.get(key, "")).strip() for key in ("license_expression", "license"))
         return next((line.splitlines()[0] for line in lines if line), None)
 
     def __str__(self) -> str:
