@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test test-web lint docs clean
 
 demo: $(READY)
 	$(BIN)/samrot demo
@@ -12,13 +12,19 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
+# The page of samrot web in a real browser, which is installed where the system is Debian's.
+test-web: $(READY)
+	command -v chromium chromedriver || (apt-get update && apt-get install --yes chromium chromium-driver) \
+		|| echo "there is no Chromium to be had: these tests are skipped"
+	$(BIN)/python -m pytest -rs tests/web
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 docs: $(READY)
-	$(BIN)/pdoc samrot --docformat google --output-directory build/api
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) build runs
@@ -26,6 +32,6 @@ clean:
 # escnn without its declared requirements: see setup.cfg.
 $(READY): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,escnn,fast,hub,imagenet,interop,lora,onnx,points,ray,tensorboard,transformers]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,escnn,fast,hub,imagenet,interop,lora,onnx,points,ray,tensorboard,transformers,web]'
 	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt escnn lie_learn
 	touch $(READY)

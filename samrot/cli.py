@@ -146,6 +146,12 @@ def _passed_over(remarks: Sequence[str], failed: Collection[str]) -> int:
     return 1 if failed else 0
 
 
+def _web(settings: Any) -> None:
+    from samrot.commands.web import serve
+
+    serve(settings)
+
+
 def _export(settings: Any) -> None:
     from samrot.commands.export import export
 
@@ -272,6 +278,13 @@ COMMANDS = {
         "samrot.commands.upright:UprightSettings",
         _upright,
         _add_upright_arguments,
+    ),
+    "web": Command(
+        "show a page to try it on: turn a photo, click, compare plain and robust",
+        "",
+        "--port 7860",
+        "samrot.commands.web:WebSettings",
+        _web,
     ),
     "export": Command(
         "write canonicalizer, image encoder and mask decoder as ONNX files",

@@ -32,6 +32,7 @@ BUNDLED = {
     "c4": ("canonicalizer_c4.safetensors", 0.0),
     "c4_aspect": ("canonicalizer_c4.safetensors", 1.27),
     "d4": ("canonicalizer_d4.safetensors", 0.0),
+    "so2": ("canonicalizer_so2.safetensors", 0.0),
 }
 # Name -> file and SHA-256, as published with segment-anything.
 OFFICIAL_SAM = {

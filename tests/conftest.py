@@ -20,7 +20,7 @@ from segment_anything.modeling import (
     TwoWayTransformer,
 )
 
-from samrot.canonicalizers import Canonicalizer, build_canonicalizer
+from samrot.canonicalizers import Canonicalizer, Thumbnail, build_canonicalizer
 from samrot.data.coco import CocoDataset
 from samrot.data.coco_writer import write_scenes
 from samrot.geometry.groups import D4
@@ -137,6 +137,7 @@ class SourceOfPoses:
     """A pose source that always says the same, as a canonicalizer would."""
 
     group = D4
+    thumbnail = Thumbnail(33)
 
     def __init__(self, pose: Pose) -> None:
         self.fixed = pose

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -36,3 +37,15 @@ def test_example(arguments: list[str], expected: str, scenes_folder: Path) -> No
     )
     assert usage.returncode == 1
     assert f"python {' '.join(file)} " in usage.stderr
+
+
+def test_notebook(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    notebook = json.loads((EXAMPLES / "robust_predictor.ipynb").read_text())
+    names: dict[str, object] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    printed = capsys.readouterr().out
+    assert "turned by 90 degrees" in printed
+    assert "identical: True" in printed

@@ -115,7 +115,9 @@ def test_names_that_are_unknown_name_the_plugins(install: Install) -> None:
     install("pack_a", {"segmenters:sharp": "load", "canonicalizers:sure": "load"}, "load = print")
     with pytest.raises(InputError, match="segmenter is 'sam3'; .*grabcut, box, sharp$"):
         load_segmenter("sam3")
-    with pytest.raises(InputError, match="'c5' is neither .* expected one of c4, .*d4, sure, the path"):
+    with pytest.raises(
+        InputError, match="'c5' is neither .* expected one of c4, .*so2, sure, the path"
+    ):
         load_canonicalizer("c5")
 
 

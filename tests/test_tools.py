@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import subprocess
@@ -36,7 +37,7 @@ def test_compare(scenes_folder: Path, tmp_path: Path) -> None:
     )
     assert run("-c", code).returncode == 0
     done = run(
-        "tools/compare.py", str(tmp_path / "out"), "--vary", "beta", "0.5", "2",
+        "tools/compare.py", str(tmp_path / "out"), "--vary", "beta", "0.5",
         "--seeds", "0", "1", "--val-images", images, "--val-annotations", annotations,
         "--plain", str(tmp_path / "plain"), "--", "--data.images", f"[{images}]",
         "--limit", "3", "--optim.steps", "2", "--optim.batch_size", "2",
@@ -48,7 +49,6 @@ def test_compare(scenes_folder: Path, tmp_path: Path) -> None:
         "| beta",
         "|---|---|---|---|---|---|---|---|---|",
         "| 0.5",
-        "| 2",
     ]
     assert " +- " in lines[2]
     assert (tmp_path / "out" / "compare.png").stat().st_size > 1000
@@ -67,11 +67,11 @@ def test_compare(scenes_folder: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_benchmark(tmp_path: Path) -> None:
     done = run(
-        "tools/benchmark.py", str(tmp_path), "--only", "canonicalizer", "training", "stages",
+        "tools/benchmark.py", str(tmp_path), "--only", "canonicalizer", "stages",
         "--repeats", "1", "--photos", "1", "--sam", "sam_mini",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "| samrot G-WRN, float32 |" in (tmp_path / "benchmark.md").read_text()
+    assert "| samrot c4 |" in (tmp_path / "benchmark.md").read_text()
     content = json.loads((tmp_path / "benchmark.json").read_text())
     assert content["canonicalizer"]["samrot c4"][0] > 0
     stages = content["stages"]
@@ -126,3 +126,31 @@ def test_bundle_weights(tmp_path: Path) -> None:
     photo = random_photo(0, 40, 60)
     expected = load_canonicalizer(source).logits(photo)
     assert torch.equal(load_canonicalizer(target).logits(photo), expected)
+
+
+@pytest.mark.slow
+def test_study(scenes_folder: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,label\nscenes/scene_0001.png,1\nscenes/scene_0002.png,-1\n")
+    command = [
+        "tools/study.py", str(tmp_path / "out"), "--photos", str(scenes_folder / "images"),
+        "--labels", str(labels), "--only", "traffic", "coverage", "literature", "--quick",
+    ]  # fmt: skip
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "out" / "traffic.csv").open(newline="") as file:
+        rows = {
+            (row["canonicalizer"], row["upright share"], row["policy"]): row
+            for row in csv.DictReader(file)
+        }
+    assert float(rows["c4", "0.75", "none"]["value"]) == 0.25
+    assert float(rows["c4", "1.0", "pose_prior"]["value"]) == 0, "all are known to be upright"
+    for row in rows.values():
+        assert float(row["low"]) <= float(row["value"]) <= float(row["high"])
+        assert row["commit"]
+    with (tmp_path / "out" / "literature.csv").open(newline="") as file:
+        numbers = {row["photos"]: row["number"] for row in csv.DictReader(file)}
+    assert (numbers["in their test set"], numbers["left out there"]) == ("1", "1")
+    refused = run("tools/study.py", str(tmp_path / "bad"), "--photos", str(tmp_path / "none"))
+    assert refused.returncode == 2
+    assert "does not exist" in refused.stderr

@@ -15,10 +15,12 @@ from samrot.canonicalizers.architectures import (
     CANONICALIZERS,
     OVER_ANY_GROUP,
     OVER_CYCLIC_GROUPS,
+    PLAIN_EXPORTS,
     TILT_NETWORKS,
 )
 from samrot.canonicalizers.canonicalizer import Canonicalizer
-from samrot.canonicalizers.escnn_wrn import EscnnWRN, PlainWRN
+from samrot.canonicalizers.escnn_so2 import EscnnVectors, PlainVectors, VectorCanonicalizer
+from samrot.canonicalizers.escnn_wrn import EscnnWRN
 from samrot.canonicalizers.orbit_cnn import OrbitLite
 from samrot.canonicalizers.thumbnail import Thumbnail
 from samrot.canonicalizers.tilt import TiltCanonicalizer, TiltNetwork, TiltRule
@@ -36,8 +38,11 @@ _HEADER: dict[str, tuple[type, ...]] = {
     "mirror_average": (bool,),
     "mirror_below": (float, int),
     "aspect_log_odds": (float, int),
+    "dead_band_deg": (float, int),
     "options": (dict,),
 }
+# What headers of older versions lack.
+_NEWER = {"group": C4.name, "mirror_below": 1.0, "dead_band_deg": TiltRule.dead_band_deg}
 # Option of a network -> range of its numbers.
 _OPTIONS = {
     "widths": (1, 4096),
@@ -54,7 +59,7 @@ _TILT_HEADER: dict[str, tuple[type, ...]] = {
     "size": (int,),
     "options": (dict,),
     "dead_band_deg": (float, int),
-    "unknown_spread_deg": (float, int),
+    "unknown_below": (float, int),
 }
 
 
@@ -67,6 +72,7 @@ def build_canonicalizer(
     mirror_average: bool = True,
     mirror_below: float = 1.0,
     aspect_log_odds: float = 0.0,
+    dead_band_deg: float = TiltRule.dead_band_deg,
     **options: Any,
 ) -> Canonicalizer:
     """A canonicalizer with random weights.
@@ -77,6 +83,7 @@ def build_canonicalizer(
             C16 too.
         size, frame: size and frame of the ``Thumbnail``.
         mirror_average, mirror_below, aspect_log_odds: as in ``Canonicalizer``.
+        dead_band_deg: as in ``TiltRule``, for ``escnn_so2``.
         options: options of the network (``widths``, ``blocks``, ``dropout``, ...).
 
     Raises:
@@ -90,6 +97,7 @@ def build_canonicalizer(
         "mirror_average": mirror_average,
         "mirror_below": mirror_below,
         "aspect_log_odds": aspect_log_odds,
+        "dead_band_deg": dead_band_deg,
     }
     network = _build_network(CANONICALIZERS[architecture], architecture, group, options)
     return _assemble(network, settings)
@@ -160,6 +168,8 @@ def save_canonicalizer(
             "mirror_below": canonicalizer.mirror_below,
             "aspect_log_odds": canonicalizer.aspect_log_odds,
         }
+        if isinstance(canonicalizer, VectorCanonicalizer):
+            header["dead_band_deg"] = canonicalizer.rule.dead_band_deg
     header = {"architecture": architecture, **header, "options": options}
     if base is not None:
         header["base"] = base
@@ -172,7 +182,7 @@ def save_canonicalizer(
 
 def _own_state(network: nn.Module, base: str | None) -> dict[str, Tensor]:
     """The weights of a network, without those of its base."""
-    if isinstance(network, EscnnWRN):
+    if isinstance(network, EscnnWRN | EscnnVectors):
         network = network.export()
     shared = {} if base is None else load_checkpoint(base).network.state_dict()
     return {name: tensor for name, tensor in network.state_dict().items() if name not in shared}
@@ -196,10 +206,12 @@ def read_checkpoint(name: str | Path) -> tuple[Path, dict[str, Tensor], dict[str
         file_name, aspect_log_odds = weights.BUNDLED[str(name)]
         path, bundled = weights.bundled(file_name), {"aspect_log_odds": aspect_log_odds}
     state, header = weights.load(path, format_name=_FORMAT)
+    if str(header.get("architecture")) in TILT_NETWORKS:
+        return path, state, header
     if bundled and header.get("aspect_log_odds") != bundled["aspect_log_odds"]:
-        header.pop("set_threshold", None)  # that it was calibrated with
+        header.pop("set_threshold", None)  # it was calibrated with those of the file
     header |= bundled
-    if header.get("base") is None or str(header.get("architecture")) in TILT_NETWORKS:
+    if header.get("base") is None:
         return path, state, header
     check_choice(f"{path}: base", header["base"], weights.BUNDLED)
     _, shared, of_base = read_checkpoint(header.pop("base"))
@@ -233,7 +245,7 @@ def load_checkpoint(name: str | Path) -> Canonicalizer:
         tilted = _rebuild_tilted(path, state, header)
         tilted.trained_on = union(trained_on, tilted.trained_on)
         return tilted.eval().requires_grad_(False)
-    canonicalizer = _rebuild(path, state, {"group": C4.name, "mirror_below": 1.0, **header})
+    canonicalizer = _rebuild(path, state, {**_NEWER, **header})
     canonicalizer.trained_on, canonicalizer.set_threshold = trained_on, set_threshold
     return canonicalizer.eval().requires_grad_(False)
 
@@ -242,7 +254,7 @@ def _rebuild(path: Path, state: dict[str, Tensor], header: dict[str, Any]) -> Ca
     weights.check_header(header, _HEADER, path)
     architecture = header["architecture"]
     check_choice(f"{path}: canonicalizer architecture", architecture, CANONICALIZERS)
-    builder = PlainWRN if architecture == "escnn_wrn" else CANONICALIZERS[architecture]
+    builder = PLAIN_EXPORTS.get(architecture, CANONICALIZERS[architecture])
     build = partial(_build_network, builder, architecture, header["group"], header["options"])
     return _assemble(weights.build_filled(build, state, path), header)
 
@@ -296,7 +308,7 @@ def _rebuild_tilted(
     path: Path, state: dict[str, Tensor], header: dict[str, Any]
 ) -> TiltCanonicalizer:
     weights.check_header(header, _TILT_HEADER, path)
-    rule = TiltRule(header["dead_band_deg"], header["unknown_spread_deg"])
+    rule = TiltRule(header["dead_band_deg"], header["unknown_below"])
     build = partial(_fitting, TILT_NETWORKS[header["architecture"]], header["options"])
     network = weights.build_filled(build, state, path)
     return _after_base(header["base"], network, header["size"], rule)
@@ -333,7 +345,10 @@ def _fitting(builder: Callable[..., nn.Module], options: dict[str, Any], **fixed
 def _assemble(network: nn.Module, settings: dict[str, Any]) -> Canonicalizer:
     check_range("canonicalizer mirror_below", settings["mirror_below"], 0, 1)
     check_range("canonicalizer aspect_log_odds", settings["aspect_log_odds"], -1e3, 1e3)
-    return Canonicalizer(
+    build: Callable[..., Canonicalizer] = Canonicalizer
+    if isinstance(network, PlainVectors):
+        build = partial(VectorCanonicalizer, rule=TiltRule(settings["dead_band_deg"]))
+    return build(
         network,
         Thumbnail(settings["size"], settings["frame"]),
         group=find_group(settings["group"]),

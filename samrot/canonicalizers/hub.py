@@ -48,7 +48,7 @@ def save_pretrained(name: str | Path, folder: str | Path, *, card: ModelCard | N
     """Write a canonicalizer as a folder that the hub takes, and ``load_canonicalizer`` reads.
 
     Weights that a checkpoint shares with a bundled one are written out, so that the folder does not
-    depend on the version of samrot.
+    depend on the version of samrot; but for the base of a tilt network, which the card names.
 
     Args:
         name: name of a bundled canonicalizer, or path of a checkpoint that ``samrot train`` wrote.

@@ -24,8 +24,8 @@ class CanonicalizerChoice:
     """Which canonicalizer.
 
     Args:
-        name: c4, c4_aspect, d4, the path of a checkpoint, hf://owner/name for one on the hub, or
-            the name of an installed plug-in.
+        name: c4, c4_aspect, d4, so2, the path of a checkpoint, hf://owner/name for one on the hub,
+            or the name of an installed plug-in.
     """
 
     name: str = "c4"
@@ -50,11 +50,11 @@ def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canon
 
     Args:
         name: ``"c4"`` (bundled default, blind to the aspect ratio), ``"c4_aspect"`` (bundled, the
-            same and the evidence of the aspect ratio), ``"d4"`` (bundled, mirror images too), the
-            path of a checkpoint that ``samrot train`` wrote, or of a folder that
-            ``samrot.save_pretrained`` did, ``"hf://owner/name"`` for one on the hub (of a branch,
-            tag or commit: ``@revision``), or the name of one that an installed package brings
-            (``samrot models``).
+            same and the evidence of the aspect ratio), ``"d4"`` (bundled, mirror images too),
+            ``"so2"`` (bundled, any angle), the path of a checkpoint that ``samrot train`` wrote, or
+            of a folder that ``samrot.save_pretrained`` did, ``"hf://owner/name"`` for one on the
+            hub (of a branch, tag or commit: ``@revision``), or the name of one that an installed
+            package brings (``samrot models``).
         device: where it runs.
 
     Raises:

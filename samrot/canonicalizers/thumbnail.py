@@ -78,14 +78,28 @@ class Thumbnail:
         height, width = image.shape[:2]
         rows, row_start, row_stop = area_weights(height, side, self.size, place)
         columns, column_start, column_stop = area_weights(width, side, self.size, place)
-        seen = image[row_start:row_stop, column_start:column_stop].astype(np.float64)
-        # Contiguous, or numpy would not use BLAS.
-        channels = np.ascontiguousarray(seen.transpose(2, 0, 1))
-        sampled = (rows @ channels) @ columns.T
+        seen = image[row_start:row_stop, column_start:column_stop]
+        # (size, w, 3), then its columns first: (size, size, 3) of columns, rows, channels.
+        of_rows = _averaged(rows, seen)
+        sampled = _averaged(columns, of_rows.transpose(1, 0, 2)).transpose(2, 1, 0)
         if self.frame != "letterbox":
             return sampled
         covered = np.outer(rows.sum(axis=1), columns.sum(axis=1))
         return sampled + (1.0 - covered) * FILL
+
+
+def _averaged(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The product of weights, (B, N), and values, (N, ...), float64 (B, ...).
+
+    Few of the weights are not 0, and those of a bin lie side by side: no others are multiplied.
+    """
+    rows = np.ascontiguousarray(values).reshape(len(values), -1)
+    averaged = np.empty((len(weights), rows.shape[1]))
+    first = (weights != 0).argmax(axis=1)
+    last = weights.shape[1] - (weights[:, ::-1] != 0).argmax(axis=1)
+    for bin_weights, start, stop, row in zip(weights, first, last, averaged, strict=True):
+        np.matmul(bin_weights[start:stop], rows[start:stop].astype(np.float64), out=row)
+    return averaged.reshape(len(weights), *values.shape[1:])
 
 
 @lru_cache(maxsize=256)

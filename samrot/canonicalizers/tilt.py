@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -71,21 +72,41 @@ def disc(images: Tensor) -> Tensor:
     return (offsets[:, None] ** 2 + offsets[None] ** 2 <= (side / 2) ** 2).to(images)
 
 
+class TiltEstimate(NamedTuple):
+    """What the evidence says of a tilt.
+
+    Args:
+        tilt_deg: degrees counter-clockwise, -60 to 60: the circular expectation around the mode.
+        spread_deg: circular standard deviation of all the evidence, degrees.
+        share: share of the evidence around the mode, 0..1.
+    """
+
+    tilt_deg: float
+    spread_deg: float
+    share: float
+
+
 @dataclass(frozen=True)
 class TiltRule:
     """When a tilt is believed.
 
     Args:
         dead_band_deg: smaller tilts are taken to be 0: undoing them costs more than it gains.
-        unknown_spread_deg: where the evidence is spread more widely, the tilt is unknown, and 0.
+        unknown_below: where less of the evidence than this lies around its mode, the tilt is
+            unknown, and 0; of evidence that is flat a fifth does.
     """
 
-    dead_band_deg: float = 3.0
-    unknown_spread_deg: float = 20.0
+    dead_band_deg: float = 5.0
+    unknown_below: float = 0.5
 
     def __post_init__(self) -> None:
         check_range("canonicalizer dead_band_deg", self.dead_band_deg, 0, 45)
-        check_range("canonicalizer unknown_spread_deg", self.unknown_spread_deg, 0, 360)
+        check_range("canonicalizer unknown_below", self.unknown_below, 0, 1)
+
+    def believed(self, found: TiltEstimate) -> float:
+        """The tilt, degrees; 0 where it is small or unknown."""
+        is_small = abs(found.tilt_deg) < self.dead_band_deg
+        return 0.0 if is_small or found.share < self.unknown_below else found.tilt_deg
 
 
 class TiltCanonicalizer(Canonicalizer):
@@ -130,41 +151,27 @@ class TiltCanonicalizer(Canonicalizer):
         pose = super().estimate(image)
         assert pose.probabilities is not None
         turned_back = exact.move_image(image, D4.inverse(pose.element))
-        tilt_deg, spread_deg = self.estimate_tilt(turned_back)
-        if abs(tilt_deg) < self.rule.dead_band_deg or spread_deg > self.rule.unknown_spread_deg:
-            tilt_deg = 0.0
-        quarters, rest_deg = factor_angle(tilt_deg)
+        found = self.estimate_tilt(turned_back)
+        quarters, rest_deg = factor_angle(self.rule.believed(found))
         moved = [D4.compose(g, quarters) for g in range(self.group.order)]
         probabilities = np.empty_like(pose.probabilities)
         probabilities[moved] = pose.probabilities
-        return Pose(D4.compose(pose.element, quarters), rest_deg, probabilities, spread_deg)
+        return Pose(D4.compose(pose.element, quarters), rest_deg, probabilities, found.spread_deg)
 
     @torch.no_grad()
-    def estimate_tilt(self, image: np.ndarray) -> tuple[float, float]:
-        """The tilt of a photo that is nearly upright, and how widely the evidence is spread.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-
-        Returns:
-            Degrees counter-clockwise, -60 to 60: the circular expectation near the most likely
-            bin; and the circular standard deviation of all the evidence, degrees.
-        """
+    def estimate_tilt(self, image: np.ndarray) -> TiltEstimate:
+        """The tilt of a photo, (H, W, 3) uint8 RGB, that is nearly upright, believed or not."""
         views = torch.from_numpy(self.tilt_thumbnail(image)).to(self.pixel_mean.device)
         shares = self.tilt_network(self.normalise(views)).double().mean(dim=0).softmax(0).cpu()
         return summarise_tilt(shares)
 
 
-def summarise_tilt(shares: Tensor) -> tuple[float, float]:
-    """Circular expectation near the mode, and circular standard deviation, degrees.
-
-    Args:
-        shares: (121,) float64, sums to 1.
-    """
+def summarise_tilt(shares: Tensor) -> TiltEstimate:
+    """What evidence, (121,) float64 that sums to 1, says of a tilt."""
     angles = bin_angles_deg().deg2rad()
     near = (angles - angles[shares.argmax()]).abs() <= np.deg2rad(WINDOW_DEG) + 1e-9
     directions = torch.polar(torch.ones_like(angles), angles)
     expected = (shares * near * directions).sum().angle()
     length = float((shares * directions).sum().abs().clamp(1e-12, 1.0))
     spread = float(np.rad2deg(np.sqrt(-2 * np.log(length))))
-    return float(expected.rad2deg()), spread
+    return TiltEstimate(float(expected.rad2deg()), spread, float((shares * near).sum()))

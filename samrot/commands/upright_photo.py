@@ -31,6 +31,7 @@ _JPEGTRAN: dict[int, tuple[str, ...]] = {
     1: ("-rotate", "270"), 2: ("-rotate", "180"), 3: ("-rotate", "90"),
     4: ("-flip", "horizontal"), 5: ("-transpose",), 6: ("-flip", "vertical"), 7: ("-transverse",),
 }  # fmt: skip
+PIXELS_PER_BIN = 2  # of the shorter side of a photo, for each of a thumbnail
 _PILLOW = {
     1: Image.Transpose.ROTATE_90, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_270,
     4: Image.Transpose.FLIP_LEFT_RIGHT, 5: Image.Transpose.TRANSPOSE,
@@ -99,7 +100,8 @@ class UprightWorker:
         """See ``Worker.run``."""
         if self.undo is not None:
             self.undo.open()
-        for item, photo in read_ahead(items):
+        enough = PIXELS_PER_BIN * self.canonicalizer.thumbnail.size
+        for item, photo in read_ahead(items, enough):
             try:
                 if isinstance(photo, InputError):
                     raise photo

@@ -46,7 +46,7 @@ def read_pose_labels(paths: Sequence[Path], source: str, group: FiniteGroup = C4
 
     Args:
         paths: image files.
-        source: a JSON file that maps file names to elements of the group, 0..3 for C4.
+        source: a JSON file that maps file names, or paths, to elements of the group, 0..3 for C4.
         group: C4 or D4.
 
     Raises:
@@ -60,7 +60,7 @@ def read_pose_labels(paths: Sequence[Path], source: str, group: FiniteGroup = C4
         )
     poses: list[int] = []
     for path in paths:
-        pose: Any = labels.get(path.name)
+        pose: Any = labels.get(str(path), labels.get(path.name))
         if isinstance(pose, bool) or pose not in range(group.order):
             raise InputError(
                 f"orientation labels {source} say {pose!r} for {path.name}; expected "

@@ -7,6 +7,7 @@ use ReLU6. Without batch statistics, training does not depend on how a batch is 
 from __future__ import annotations
 
 import math
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,37 @@ BATCH_NORM_EPS = 1e-3
 INPUT_MEAN, INPUT_STD = 127.0, 128.0
 
 
+class Convolutions(nn.Sequential):
+    """Convolutions, each with the ReLU6 that may follow it: in one pass where oneDNN can."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C', H', W')."""
+        if not _fuses(images):
+            return super().forward(images)
+        for conv, follower in zip_longest(self, list(self)[1:]):
+            if isinstance(conv, nn.Conv2d):
+                is_bounded = isinstance(follower, nn.ReLU6)
+                images = torch.ops.mkldnn._convolution_pointwise(
+                    images, conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation,
+                    conv.groups, "hardtanh" if is_bounded else "none",
+                    [0.0, 6.0] if is_bounded else [], "",
+                )  # fmt: skip
+        return images
+
+
+def _fuses(images: Tensor) -> bool:
+    """Whether oneDNN takes them: on a CPU, nothing to differentiate, nothing traced."""
+    return (
+        type(images) is Tensor
+        and images.device.type == "cpu"
+        and images.dtype == torch.float32
+        and not torch.is_grad_enabled()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined]
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    )
+
+
 class MBConv(nn.Module):
     """Inverted residual block: expand, depthwise convolution, project."""
 
@@ -42,7 +74,7 @@ class MBConv(nn.Module):
         middle = in_channels * expansion
         expand = [nn.Conv2d(in_channels, middle, 1), nn.ReLU6()] if expansion > 1 else []
         depthwise = nn.Conv2d(middle, middle, kernel, stride, kernel // 2, groups=middle)
-        self.layers = nn.Sequential(
+        self.layers = Convolutions(
             *expand, depthwise, nn.ReLU6(), nn.Conv2d(middle, out_channels, 1)
         )
         self.residual = stride == 1 and in_channels == out_channels
@@ -72,7 +104,7 @@ class EfficientNetLite(nn.Module):
         super().__init__()
         self.variant = variant
         width, depth = SCALING[variant]
-        self.stem = nn.Sequential(nn.Conv2d(3, STEM, 3, 2, 1), nn.ReLU6())
+        self.stem = Convolutions(nn.Conv2d(3, STEM, 3, 2, 1), nn.ReLU6())
         self.stages = nn.ModuleList()
         self.channels = STEM
         for number, (expansion, channels, repeats, stride, kernel) in enumerate(STAGES[:stages]):

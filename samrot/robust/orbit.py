@@ -16,6 +16,7 @@ from samrot.robust.pose_sources import (
     UPRIGHT,
     OrbitSource,
     PoseSource,
+    PriorWeighted,
     UnsureCanonicalizer,
     WholeOrbit,
 )
@@ -27,15 +28,30 @@ POSE_SOURCES = ("canonicalizer", "confidence", "hybrid")
 
 
 def find_source(
-    name: str, segmenter: Segmenter, canonicalizer: Canonicalizer | None
+    name: str,
+    segmenter: Segmenter,
+    canonicalizer: Canonicalizer | None,
+    prior: Sequence[float] | None = None,
 ) -> PoseSource | OrbitSource:
     """What estimates poses for a segmenter, by name.
 
+    Args:
+        name: one of ``POSE_SOURCES``.
+        segmenter: has a say in the latter two of them.
+        canonicalizer: has a say in the first and the last.
+        prior: see ``PriorWeighted``.
+
     Raises:
-        InputError: if there is none of that name, the segmenter predicts no IoU to decide by, or
-            there is no canonicalizer to be unsure.
+        InputError: if there is none of that name, the segmenter predicts no IoU to decide by,
+            there is no canonicalizer to be unsure, or the prior is none, or not for that source.
     """
     check_choice("pose_source", name, POSE_SOURCES)
+    if prior is not None:
+        if name != "canonicalizer" or canonicalizer is None:
+            raise InputError(
+                "pose_prior is for pose_source canonicalizer, with a canonicalizer; leave it out"
+            )
+        return PriorWeighted(canonicalizer, tuple(prior))
     if name == "canonicalizer":
         return canonicalizer or UPRIGHT
     if not segmenter.predicts_scores:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from samrot.canonicalizers import Canonicalizer
-from samrot.errors import check_range
+from samrot.errors import InputError, check_range
 from samrot.geometry.groups import C4, FiniteGroup
 from samrot.geometry.pose import Pose
 
@@ -41,6 +41,47 @@ class GivenPose:
 
 
 UPRIGHT = GivenPose()
+
+
+@dataclass(frozen=True, eq=False)
+class PriorWeighted:
+    """A canonicalizer's evidence and what is known of the photos beforehand, by Bayes.
+
+    The law is given up on purpose: a photo and its turned copy are not equally likely to arrive.
+    The canonicalizer's probabilities are its likelihood, since all turns are alike to it.
+
+    Args:
+        canonicalizer: says how likely each pose is. A tilt is known of its likeliest pose alone.
+        prior: (|G|,) probability of each pose among the photos that arrive, by element.
+
+    Raises:
+        InputError: if the prior is no distribution over the canonicalizer's group.
+    """
+
+    canonicalizer: Canonicalizer
+    prior: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        order = self.canonicalizer.group.order
+        numbers = np.asarray(self.prior, dtype=float)
+        if numbers.shape != (order,) or not (numbers >= 0).all() or abs(numbers.sum() - 1) > 1e-4:
+            raise InputError(
+                f"pose_prior is {self.prior}; expected {order} probabilities that sum to 1, of "
+                + ", ".join(self.canonicalizer.group.names)
+            )
+
+    def estimate(self, image: np.ndarray) -> Pose:
+        """See ``PoseSource``."""
+        pose, group = self.canonicalizer.estimate(image), self.canonicalizer.group
+        assert pose.probabilities is not None
+        joint = pose.probabilities * np.asarray(self.prior)
+        if joint.sum() == 0:  # what the canonicalizer is sure of never arrives
+            joint = np.asarray(self.prior, dtype=float)
+        posterior = joint / joint.sum()
+        g = int(posterior.argmax())
+        if g == int(pose.probabilities.argmax()):
+            return replace(pose, probabilities=posterior)
+        return Pose.of_element(group, g, posterior)
 
 
 class Candidate(NamedTuple):

@@ -58,6 +58,10 @@ class RobustPredictor(ImageState):
             predicted IoU over all turns; or ``hybrid``, the canonicalizer where it is sure, and
             both where it is not. The latter two decide at the first ``predict``; ``pose`` raises
             until then.
+        pose_prior: probability of each pose among the photos that arrive, by element of the
+            canonicalizer's group, as ``[0.94, 0.02, 0.02, 0.02]`` where most are upright; it is
+            combined with the canonicalizer's evidence by Bayes, and the masks of a photo and of its
+            turned copy may then differ. None takes all poses to be alike.
         prompts_per_batch: prompts decoded at once, which bounds memory.
 
     Raises:
@@ -71,6 +75,7 @@ class RobustPredictor(ImageState):
         *,
         tilt: str = "auto",
         pose_source: str = "canonicalizer",
+        pose_prior: Sequence[float] | None = None,
         prompts_per_batch: int = PROMPTS_PER_BATCH,
     ) -> None:
         check_choice("tilt", tilt, TILT_POLICIES)
@@ -78,7 +83,7 @@ class RobustPredictor(ImageState):
         self.pipeline = Pipeline(segmenter, prompts_per_batch=prompts_per_batch)
         self.canonicalizer = as_canonicalizer(canonicalizer, str(segmenter.device))
         self.tilt = "full" if tilt == "full" else "quarter"
-        self.pose_source = find_source(pose_source, segmenter, self.canonicalizer)
+        self.pose_source = find_source(pose_source, segmenter, self.canonicalizer, pose_prior)
         super().__init__(self.pipeline.segmenter, self.canonicalizer)
 
     def set_image(

@@ -7,6 +7,14 @@ import torch
 from samrot.errors import InputError
 
 
+def is_fast_in_bfloat16(device: str) -> bool:
+    """Whether a device has instructions for bfloat16; a CPU without them is far slower in it."""
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    supports = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return device == "cpu" and any(getattr(torch.cpu, name, bool)() for name in supports)
+
+
 def find_device(device: str) -> str:
     """A device that this machine has.
 

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from samrot.errors import InputError, check_choice, check_count, check_range
+from samrot.runtime.devices import is_fast_in_bfloat16
 from samrot.runtime.processes import launch
 from samrot.runtime.run_folder import RunFolder
 from samrot.training.workers import ReportingCollate, ReportingDataset
@@ -47,7 +48,7 @@ class OptimSettings:
         weight_decay: weight decay of AdamW.
         warmup_steps: linear warm-up.
         ema_decay: decay of the exponential moving average of the weights, which is what is saved.
-        bfloat16: autocast to bfloat16.
+        bfloat16: autocast to bfloat16; by default where the device has instructions for it.
     """
 
     steps: int = 4000
@@ -58,7 +59,7 @@ class OptimSettings:
     weight_decay: float = 0.05
     warmup_steps: int = 200
     ema_decay: float = 0.998
-    bfloat16: bool = True
+    bfloat16: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate"):
@@ -304,13 +305,15 @@ def _step(
 ) -> dict[str, float]:
     """One optimiser step over the pieces of a batch; what to show of it."""
     optimizer.zero_grad()
-    pieces = settings.optim.accumulate
+    pieces, in_bfloat16 = settings.optim.accumulate, settings.optim.bfloat16
+    if in_bfloat16 is None:
+        in_bfloat16 = is_fast_in_bfloat16(str(fabric.device))
     totals: dict[str, list[float]] = {}
     for piece in range(pieces):
         batch = next(batches)
         with fabric.no_backward_sync(wrapped, enabled=piece < pieces - 1):
             # Not Fabric's own bf16-mixed: it rounds what goes in too, boxes to whole pixels.
-            with torch.autocast(fabric.device.type, torch.bfloat16, settings.optim.bfloat16):
+            with torch.autocast(fabric.device.type, torch.bfloat16, in_bfloat16):
                 loss, shown = wrapped(batch, step)
             fabric.backward(loss / pieces)
         for name, value in {"loss": loss.item(), **shown}.items():

@@ -18,6 +18,8 @@ from tqdm import tqdm
 from samrot.canonicalizers.thumbnail import FILL, Thumbnail
 from samrot.data.images import read_image
 from samrot.errors import InputError, check_range
+from samrot.geometry.exact import move_image
+from samrot.geometry.groups import D4
 
 TILT_SURROUNDS = ("filled", "reflected", "cut")
 
@@ -151,6 +153,7 @@ class PosePhotos(Dataset[Tensor]):
             mix to upright ones (Yun et al. 2019, without mixing labels, since all are the same).
         cache: decode every photo once and keep it in memory, its shortest side some thumbnails.
         apply_exif: whether EXIF applies, as in ``read_image``.
+        poses: element of D4 that each photo is turned by, which is undone; None: all are upright.
         seed: seed of the order and the views.
     """
 
@@ -165,9 +168,11 @@ class PosePhotos(Dataset[Tensor]):
         cutmix: float = 0.0,
         cache: bool = True,
         apply_exif: bool | None = True,
+        poses: Sequence[int] | None = None,
         seed: int = 0,
     ) -> None:
         self.paths = list(paths)
+        self.poses = poses
         self.thumbnail = thumbnail
         self.cutmix = cutmix
         self.apply_exif = apply_exif
@@ -211,6 +216,8 @@ class PosePhotos(Dataset[Tensor]):
 
     def _read(self, index: int) -> np.ndarray:
         photo = read_image(self.paths[index], apply_exif=self.apply_exif)
+        if self.poses is not None:
+            photo = move_image(photo, D4.inverse(self.poses[index]))
         scale = self.OVERSAMPLING * self.thumbnail.size / min(photo.shape[:2])
         if scale < 1.0:
             photo = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -12,10 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from samrot.canonicalizers import Canonicalizer
 from samrot.canonicalizers.thumbnail import FILL
-from samrot.canonicalizers.tilt import REACH_DEG, TiltCanonicalizer, bin_angles_deg
+from samrot.canonicalizers.tilt import REACH_DEG, bin_angles_deg
 from samrot.data.images import read_image
-from samrot.geometry.groups import rotation_matrix
+from samrot.geometry.exact import move_image
+from samrot.geometry.groups import D4, rotation_matrix
+from samrot.geometry.pose import factor_angle
 from samrot.training.fit import TrainingObjective
 from samrot.training.pose_photos import PosePhotos, tilted
 
@@ -33,11 +36,12 @@ class TiltPhotos(PosePhotos):
     """
 
     OVERSAMPLING = 2.2
+    reach_deg = REACH_DEG
 
     def __getitem__(self, n: int) -> tuple[Tensor, float]:  # type: ignore[override]
         random = np.random.default_rng([self.seed, n])
         photo = self.photo_at(n)
-        angle_deg = float(random.uniform(-REACH_DEG, REACH_DEG))
+        angle_deg = float(random.uniform(-self.reach_deg, self.reach_deg))
         view = self._disc(random, photo, angle_deg)
         if random.random() < self.augmentation.mirror:
             view, angle_deg = view[:, ::-1], -angle_deg
@@ -90,9 +94,9 @@ class TiltObjective(TrainingObjective):
 
     def __init__(
         self,
-        canonicalizer: TiltCanonicalizer,
+        canonicalizer: Canonicalizer,
         dataset: TiltPhotos,
-        save_canonicalizer: Callable[[TiltCanonicalizer, Path], None],
+        save_canonicalizer: Callable[[Any, Path], None],
         *,
         val: tuple[Sequence[Path], bool | None],
         seed: int,
@@ -134,9 +138,68 @@ class TiltObjective(TrainingObjective):
         for index in indices:
             angle_deg = np.random.default_rng([self.seed, index]).uniform(-REACH_DEG, REACH_DEG)
             photo = tilted(read_image(paths[index], apply_exif=apply_exif), angle_deg, "cut")
-            close += abs(canonicalizer.estimate_tilt(photo)[0] - angle_deg) <= CLOSE_DEG
+            close += abs(canonicalizer.estimate_tilt(photo).tilt_deg - angle_deg) <= CLOSE_DEG
         return {self.measure: torch.tensor(close), "count": torch.tensor(len(indices))}
 
     def save(self, model: nn.Module, path: Path) -> None:
         """Write the checkpoint that ``load_canonicalizer`` reads."""
         self.save_canonicalizer(model["canonicalizer"], path)  # type: ignore[index]
+
+
+class AnglePhotos(TiltPhotos):
+    """The same at any angle."""
+
+    reach_deg = 180
+
+
+class AngleObjective(TiltObjective):
+    """A vector for the angle: cross-entropy with a von Mises distribution around the true one.
+
+    The vector is the natural parameter of that distribution. On upright photos alone this is the
+    prior loss of the paper with its one-hot prior made continuous.
+
+    Args:
+        args, kwargs: as of ``TiltObjective``; the canonicalizer is a ``VectorCanonicalizer``.
+    """
+
+    def forward(self, batch: Any, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Cross-entropy, and the mean error of the angle, degrees."""
+        model: Any = self.model
+        canonicalizer = model["canonicalizer"]
+        views, angles_deg = batch
+        vectors = canonicalizer.network(canonicalizer.normalise(views)).float()[:, :2]
+        angles = torch.deg2rad(angles_deg.to(vectors))
+        true = torch.stack([angles.cos(), angles.sin()], dim=1)
+        found = torch.atan2(vectors[:, 1], vectors[:, 0]).detach()
+        error = torch.rad2deg(torch.remainder(found - angles + torch.pi, 2 * torch.pi) - torch.pi)
+        return von_mises_loss(vectors, true), {"error_deg": float(error.abs().mean())}
+
+    def validate(self, model: nn.Module, rank: int, world_size: int) -> Mapping[str, Tensor]:
+        """Number of this process's photos whose angle is found to within 5 degrees."""
+        paths, apply_exif = self.val
+        if not paths:
+            return {}
+        canonicalizer: Any = model["canonicalizer"]  # type: ignore[index]
+        close = 0
+        indices = range(rank, len(paths), world_size)
+        for index in indices:
+            angle_deg = np.random.default_rng([self.seed, index]).uniform(-180, 180)
+            photo = read_image(paths[index], apply_exif=apply_exif)
+            quarters, tilt_deg = factor_angle(angle_deg)
+            turned = move_image(tilted(photo, tilt_deg, "cut"), quarters)
+            pose = canonicalizer.estimate(np.ascontiguousarray(turned))
+            off_deg = D4.angle_deg(pose.element) + pose.tilt_deg - angle_deg
+            close += abs((off_deg + 180) % 360 - 180) <= CLOSE_DEG
+        return {self.measure: torch.tensor(close), "count": torch.tensor(len(indices))}
+
+
+def von_mises_loss(vectors: Tensor, directions: Tensor) -> Tensor:
+    """-log of the von Mises density at some directions, up to log 2 pi; mean over the batch.
+
+    Args:
+        vectors: (B, 2), natural parameters: mean direction times concentration.
+        directions: (B, 2), of unit length.
+    """
+    concentration = vectors.norm(dim=1)
+    log_normaliser = concentration + torch.special.i0e(concentration).log()
+    return (log_normaliser - (vectors * directions).sum(dim=1)).mean()

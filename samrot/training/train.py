@@ -22,12 +22,13 @@ from samrot.canonicalizers import (
 )
 from samrot.canonicalizers.architectures import TILT_NETWORKS
 from samrot.canonicalizers.checkpoints import build_tilt_canonicalizer, load_features_of_base
+from samrot.canonicalizers.escnn_so2 import VectorCanonicalizer
 from samrot.canonicalizers.tilt import TiltCanonicalizer, TiltRule
 from samrot.data.coco import CocoDataset
 from samrot.data.images import read_image
 from samrot.data.photos import PhotoSettings, find_photos
-from samrot.data.pose_labels import estimate_prior
-from samrot.errors import InputError, check_range
+from samrot.data.pose_labels import estimate_prior, read_pose_labels
+from samrot.errors import InputError, check_count, check_range
 from samrot.geometry.groups import C4, find_group
 from samrot.runtime.run_folder import RunFolder
 from samrot.segmenters import save_sam
@@ -37,7 +38,8 @@ from samrot.training.fit import FitSettings, TrainingObjective, build_fabric, fi
 from samrot.training.pose_objectives import PoseObjective, ThroughSegmenterObjective, Weights
 from samrot.training.pose_photos import PoseAugmentation, PosePhotos
 from samrot.training.prompted_views import PromptedViews, ViewSettings
-from samrot.training.tilt import TiltObjective, TiltPhotos
+from samrot.training.realign import train_in_rounds
+from samrot.training.tilt import AngleObjective, AnglePhotos, TiltObjective, TiltPhotos
 from samrot.weights import load_into
 
 _TRAINED_ON = "trained_on.json"  # fingerprints, in the run folder
@@ -48,8 +50,8 @@ class CanonicalizerSettings:
     """What is trained.
 
     Args:
-        architecture: gcnn, gwrn, escnn_wrn, orbit_cnn or orbit_lite0, 1 or 2; or tilt_lite0 or 1,
-            which finds the tilt that is left after the base.
+        architecture: gcnn, gwrn, escnn_wrn, orbit_cnn or orbit_lite0, 1 or 2; escnn_so2, for any
+            angle at once; or tilt_lite0 or 1, which finds the tilt that is left after the base.
         group: c4, or d4 (mirror images too; the orbit architectures), or c8 or c16 (those, and
             escnn_wrn).
         base: name of a bundled canonicalizer, whose weights are kept as they are and not saved
@@ -60,8 +62,8 @@ class CanonicalizerSettings:
         mirror_below: add it only where no pose is likelier than this without it; at 1 always.
         aspect_log_odds: evidence, at inference, from the aspect ratio; 0 hides it.
         options: options of the network: widths, blocks, dropout, stages, frozen_stages, width.
-        dead_band_deg: smaller tilts are taken to be 0, at inference (tilt networks).
-        unknown_spread_deg: tilts whose evidence is spread more widely are 0 too.
+        dead_band_deg: smaller tilts are taken to be 0, at inference (tilt_lite, escnn_so2).
+        unknown_below: tilts are 0 too where less of the evidence lies around its mode, 0..1.
     """
 
     architecture: str = "gwrn"
@@ -74,7 +76,7 @@ class CanonicalizerSettings:
     aspect_log_odds: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
     dead_band_deg: float = TiltRule.dead_band_deg
-    unknown_spread_deg: float = TiltRule.unknown_spread_deg
+    unknown_below: float = TiltRule.unknown_below
 
 
 @dataclass(kw_only=True)
@@ -118,6 +120,12 @@ class TrainSettings(FitSettings):
         init: checkpoint to start from, of the same architecture, or the name of a bundled one; or
             imagenet, for orbit_lite0, 1 and 2 and tilt networks; or base, for tilt networks.
         cache: keep decoded photos in memory.
+        labels: JSON file that maps file names to the quarter turns that the photos are turned by,
+            which are undone; without it all of them are taken to be upright.
+        realign: for photos that are not all upright: times that the network so far puts the photos
+            upright that it is sure of, and is trained on; the steps are shared out evenly. Each
+            round has a folder of its own, with the photos that were moved.
+        realign_above: probability of its pose above which a photo is moved then.
     """
 
     data: PhotoSettings = field(default_factory=PhotoSettings)
@@ -133,6 +141,9 @@ class TrainSettings(FitSettings):
     cutmix: float = 0.3
     init: str | None = None
     cache: bool = True
+    labels: str | None = None
+    realign: int = 0
+    realign_above: float = 0.9
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -158,6 +169,30 @@ class TrainSettings(FitSettings):
             raise InputError(
                 f"canonicalizer.base is {self.canonicalizer.base!r} and init {self.init!r}; the "
                 "base is what is started from: leave init out"
+            )
+        check_count("realign", self.realign, 0, self.optim.steps - 1)
+        check_range("realign_above", self.realign_above, 0, 1)
+        any_angle = self.canonicalizer.architecture in (*TILT_NETWORKS, "escnn_so2")
+        if any_angle and (self.task.weight or self.contrastive):
+            raise InputError(
+                f"{self.canonicalizer.architecture} takes no task loss and no contrastive loss; "
+                "leave them out"
+            )
+        if (self.realign or self.labels is not None) and (
+            self.task.weight or any_angle or not group.is_exact
+        ):
+            raise InputError(
+                "labels and realign are for trainings on photos alone, of C4 or D4; leave them out"
+            )
+        if self.realign and self.canonicalizer.base is not None:
+            raise InputError(
+                f"realign is {self.realign} with canonicalizer.base {self.canonicalizer.base!r}, "
+                "whose weights stay as they are; leave one of them out"
+            )
+        if self.realign and (self.devices > 1 or self.nodes > 1):
+            raise InputError(
+                f"realign is {self.realign} with {self.devices} devices on {self.nodes} nodes; "
+                "it runs in one process: leave devices and nodes out"
             )
         if self.limit is not None:
             check_range("limit", self.limit, 1)
@@ -200,12 +235,15 @@ def train(settings: TrainSettings) -> Path:
     Raises:
         InputError: if settings or data are unusable.
     """
-    paths, apply_exif = find_photos(settings.data)
-    if settings.limit is not None and settings.limit < len(paths):
-        paths = [paths[n * len(paths) // settings.limit] for n in range(settings.limit)]
+    paths, apply_exif = _find_training_photos(settings)
+    group = find_group(settings.canonicalizer.group)
+    poses = [group.identity] * len(paths)
+    if settings.labels is not None:
+        poses = read_pose_labels(paths, settings.labels, group)
+    if settings.realign:
+        return train_in_rounds(settings, paths, apply_exif, poses, train)
     prior = settings.prior
     if isinstance(prior, str):
-        group = find_group(settings.canonicalizer.group)
         prior, apply_exif = estimate_prior(paths, prior, group), None
     assert prior is not None
     if settings.cutmix > 0 and max(prior) < 1.0:
@@ -230,20 +268,18 @@ def train(settings: TrainSettings) -> Path:
     )
     fabric = build_fabric(settings)  # first, so that all processes read photos at once
     objective: TrainingObjective
+    of_photos: dict[str, Any] = {
+        "cache": settings.cache,
+        "apply_exif": apply_exif,
+        "seed": settings.seed,
+    }
     if isinstance(canonicalizer, TiltCanonicalizer):
-        objective = TiltObjective(
-            canonicalizer,
-            TiltPhotos(
-                paths,
-                canonicalizer.tilt_thumbnail,
-                settings.augmentation,
-                cache=settings.cache,
-                apply_exif=apply_exif,
-                seed=settings.seed,
-            ),
-            save,
-            val=common["val"],
-            seed=settings.seed,
+        discs = TiltPhotos(paths, canonicalizer.tilt_thumbnail, settings.augmentation, **of_photos)
+        objective = TiltObjective(canonicalizer, discs, save, val=common["val"], seed=settings.seed)
+    elif isinstance(canonicalizer, VectorCanonicalizer):
+        discs = AnglePhotos(paths, canonicalizer.thumbnail, settings.augmentation, **of_photos)
+        objective = AngleObjective(
+            canonicalizer, discs, save, val=common["val"], seed=settings.seed
         )
     elif settings.task.weight:
         objective = _through_sam(settings, canonicalizer, save, common)
@@ -253,9 +289,8 @@ def train(settings: TrainSettings) -> Path:
             canonicalizer.thumbnail,
             settings.augmentation,
             cutmix=settings.cutmix,
-            cache=settings.cache,
-            apply_exif=apply_exif,
-            seed=settings.seed,
+            poses=poses,
+            **of_photos,
         )
         objective = PoseObjective(canonicalizer, photos, save, **common)
     run = open_run(fabric, settings)
@@ -263,6 +298,14 @@ def train(settings: TrainSettings) -> Path:
         canonicalizer.trained_on = _fingerprints(settings, paths, apply_exif, run)
     with run.held(by_this_process=fabric.is_global_zero):
         return fit(fabric, settings, run, objective)
+
+
+def _find_training_photos(settings: TrainSettings) -> tuple[list[Path], bool | None]:
+    """Paths of the photos to train on, and whether EXIF applies to them."""
+    paths, apply_exif = find_photos(settings.data)
+    if settings.limit is not None and settings.limit < len(paths):
+        paths = [paths[n * len(paths) // settings.limit] for n in range(settings.limit)]
+    return paths, apply_exif
 
 
 def _fingerprints(
@@ -308,7 +351,7 @@ def _build(settings: TrainSettings) -> Canonicalizer:
             chosen.architecture,
             str(chosen.base),
             size=chosen.size,
-            rule=TiltRule(chosen.dead_band_deg, chosen.unknown_spread_deg),
+            rule=TiltRule(chosen.dead_band_deg, chosen.unknown_below),
             **chosen.options,
         )
         if settings.init == "base":
@@ -324,6 +367,7 @@ def _build(settings: TrainSettings) -> Canonicalizer:
         mirror_average=chosen.mirror_average,
         mirror_below=chosen.mirror_below,
         aspect_log_odds=chosen.aspect_log_odds,
+        dead_band_deg=chosen.dead_band_deg,
         **chosen.options,
     )
     if chosen.base is not None:

@@ -43,20 +43,22 @@ def folder(small: Path, tmp_path: Path) -> Path:
     return save_pretrained(small, tmp_path / "model", card=CARD)
 
 
-@pytest.mark.parametrize("name", ["c4", "c4_aspect", "d4"])
+@pytest.mark.parametrize("name", ["c4", "c4_aspect", "d4", "so2"])
 def test_a_folder_gives_what_was_bundled(name: str, tmp_path: Path) -> None:
     written = save_pretrained(name, tmp_path / "deep" / "model")
     assert {path.name for path in written.iterdir()} == FILES
     expected, found = load_canonicalizer(name), load_canonicalizer(written)
     photo = random_photo(0, 40, 63)
     assert torch.equal(found.logits(photo), expected.logits(photo))
+    assert found.estimate(photo).tilt_deg == expected.estimate(photo).tilt_deg
     assert found.group is expected.group
     assert found.set_threshold == expected.set_threshold
     assert found.trained_on is not None
     assert expected.trained_on is not None
     assert np.array_equal(found.trained_on, expected.trained_on)
     header = read_weight_file(written / "model.safetensors").header
-    assert "base" not in header  # the folder does not depend on what a later samrot bundles
+    # The folder does not depend on what a later samrot bundles, but for a tilt network.
+    assert ("base" in header) == (name == "so2")
     assert header["licence"] == "Apache-2.0"
 
 

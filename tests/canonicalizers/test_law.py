@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from samrot.canonicalizers import CANONICALIZERS, Canonicalizer, Thumbnail, build_canonicalizer
+from samrot.canonicalizers.architectures import PLAIN_EXPORTS
 from samrot.canonicalizers.thumbnail import FRAMES
 from samrot.errors import InputError
 from samrot.geometry.exact import move_image
@@ -18,7 +19,7 @@ from samrot.testing import assert_commutes
 from tests.conftest import random_photo, small_options
 
 # escnn samples its filters in float32; the exported network is tested in float64.
-TOLERANCE = {"escnn_wrn": 1e-6}
+TOLERANCE = {"escnn_wrn": 1e-6, "escnn_so2": 1e-6}
 
 
 def law_violation(canonicalizer: Canonicalizer, image: np.ndarray) -> float:
@@ -33,7 +34,7 @@ def law_violation(canonicalizer: Canonicalizer, image: np.ndarray) -> float:
 
 
 def small(architecture: str, frame: str, group: FiniteGroup = C4) -> Canonicalizer:
-    if architecture == "escnn_wrn":
+    if architecture in PLAIN_EXPORTS:
         pytest.importorskip("escnn", reason="escnn is not installed")
     torch.manual_seed(0)
     canonicalizer = build_canonicalizer(
@@ -47,7 +48,7 @@ def small(architecture: str, frame: str, group: FiniteGroup = C4) -> Canonicaliz
     )
     if group is D4:
         torch.nn.init.normal_(canonicalizer.network.hand.weight)
-    if architecture == "escnn_wrn":
+    if architecture in PLAIN_EXPORTS:
         canonicalizer.network = canonicalizer.network.export()
     return canonicalizer.eval().double()
 

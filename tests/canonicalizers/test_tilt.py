@@ -27,7 +27,7 @@ from samrot.training.pose_photos import PoseAugmentation
 from samrot.training.tilt import TiltPhotos
 from tests.conftest import random_photo
 
-EVERY_TILT = TiltRule(dead_band_deg=0, unknown_spread_deg=360)
+EVERY_TILT = TiltRule(dead_band_deg=0, unknown_below=0)
 
 
 class Says(nn.Module):
@@ -75,7 +75,7 @@ def test_a_wrong_neighbour_is_mended() -> None:
 
 def test_small_and_unknown_tilts_are_none() -> None:
     image = random_photo(3, 40, 56)
-    rule = TiltRule(dead_band_deg=3, unknown_spread_deg=20)
+    rule = TiltRule(dead_band_deg=3, unknown_below=0.5)
     assert saying(2.0, rule).estimate(image).tilt_deg == 0
     assert saying(4.0, rule).estimate(image).tilt_deg == pytest.approx(4.0)
     unknown = saying(10.0, rule, spread_deg=200.0).estimate(image)
@@ -89,7 +89,8 @@ def test_small_and_unknown_tilts_are_none() -> None:
 def test_expectation_is_around_the_mode() -> None:
     shares = torch.zeros(len(bin_angles_deg()), dtype=torch.float64)
     shares[60 + 10], shares[60 + 12], shares[60 - 40] = 0.35, 0.35, 0.3
-    found, spread = summarise_tilt(shares)
+    found, spread, share = summarise_tilt(shares)
+    assert share == pytest.approx(0.7)
     assert found == pytest.approx(11.0)
     assert 20 < spread < 30  # of the whole: 11 with 0.7 and -40 with 0.3
 

@@ -2,6 +2,7 @@ import os
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -208,3 +209,26 @@ def test_stored_and_displayed_pixels(suffix: str, orientation: int, tmp_path: Pa
     assert np.array_equal(read_image(path), upright)
     assert image_size(path, apply_exif=True) == upright.shape[:2]
     assert image_size(path, apply_exif=False) == pixels.shape[:2]
+
+
+@pytest.mark.parametrize(
+    ("enough", "size_hw"),
+    [(None, (600, 800)), (301, (600, 800)), (300, (300, 400)), (70, (75, 100))],
+)
+def test_a_jpeg_may_be_decoded_smaller(
+    tmp_path: Path, enough: int | None, size_hw: tuple[int, int]
+) -> None:
+    path = tmp_path / "photo.jpg"
+    smooth = cv2.resize(random_photo(3, 6, 8), (800, 600), interpolation=cv2.INTER_CUBIC)
+    tag = Image.Exif()
+    tag[0x0112] = 3
+    Image.fromarray(smooth).save(path, quality=95, exif=tag)
+    small = read_image(path, enough=enough)
+    assert small.shape == (*size_hw, 3)
+    whole = cv2.resize(read_image(path), size_hw[::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(small.astype(int) - whole).mean() < 2, "turned as the tag says, too"
+
+
+def test_what_is_no_jpeg_is_read_whole(tmp_path: Path) -> None:
+    Image.fromarray(random_photo(3, 600, 800)).save(tmp_path / "photo.png")
+    assert read_image(tmp_path / "photo.png", enough=10).shape == (600, 800, 3)

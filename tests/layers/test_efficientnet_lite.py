@@ -62,3 +62,16 @@ def test_freezing() -> None:
             network.freeze(stages)
     with pytest.raises(InputError, match="stages is 8; expected 1 to 7"):
         EfficientNetLite(0, 8)
+
+
+@pytest.mark.parametrize("side", [33, 64])
+def test_one_pass_for_convolution_and_bound_changes_nothing(side: int) -> None:
+    network = EfficientNetLite(1, 3)
+    images = 5 * torch.randn(2, 3, side, side)
+    with torch.no_grad():
+        fused = network(images)
+    assert not fused.requires_grad
+    separate = network(images)
+    assert separate.requires_grad, "gradients take the convolutions one by one"
+    torch.testing.assert_close(fused, separate.detach(), rtol=1e-5, atol=1e-5)
+    assert fused.stride() == separate.stride()
