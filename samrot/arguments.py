@@ -36,7 +36,8 @@ def as_parsed(arguments: Sequence[str], options: dict[str, Any]) -> list[str]:
 
     Lists may be given as ``--methods none canonical``, ``--methods none,canonical``, ``--methods
     '[none, canonical]'``, and more than once, which adds up; a list of numbers ends at what is no
-    number. A switch without a value is true. A config may be one that comes with samrot, by name.
+    number. A switch without a value is true. The words of a name may
+    be joined by - too. A config may be one that comes with samrot, by name.
 
     Args:
         arguments: arguments of the command line.
@@ -51,6 +52,9 @@ def as_parsed(arguments: Sequence[str], options: dict[str, Any]) -> list[str]:
     while remaining:
         argument = remaining.popleft()
         name, equals, value = argument.partition("=")
+        spelled = "--" + name[2:].replace("-", "_")
+        if name.startswith("--") and spelled in options:
+            name, argument = spelled, spelled + equals + value
         if name == "--config" and (equals or remaining):
             parsed.append(f"{name}={find_config(value if equals else remaining.popleft())}")
             continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -129,9 +131,36 @@ class Canonicalizer(nn.Module):
 
     def estimate(self, image: np.ndarray) -> Pose:
         """The most likely pose of one photo, (H, W, 3) uint8 RGB, with its probabilities."""
-        logits = self.logits(image).double()
+        return self.estimate_many([image])
+
+    def estimate_many(self, images: Sequence[np.ndarray]) -> Pose:
+        """The one pose of photos that share it: a burst, the frames of a clip, crops of a photo.
+
+        Their evidence is summed, as if each told independently of the others; turned together, the
+        photos keep the law. They are never quite independent, so that the probability is too sure
+        of itself. Not for photos of which some may be turned otherwise.
+
+        Args:
+            images: at least one, each (H, W, 3) uint8 RGB, of any sizes.
+
+        Raises:
+            InputError: if there is none, or one is not of that layout.
+        """
+        logits = self.summed_evidence([self.logits(image) for image in images])
         probabilities = logits.softmax(0).cpu().numpy()
         return Pose.of_element(self.group, int(logits.argmax()), probabilities)
+
+    @staticmethod
+    def summed_evidence(evidence: Sequence[Tensor]) -> Tensor:
+        """The sum, (K,) float64, of the evidence, (K,), of each photo, whatever their order.
+
+        Raises:
+            InputError: if there is none.
+        """
+        if len(evidence) == 0:
+            raise InputError("images holds no photo; expected at least one")
+        # Sorted, so that the order does not show in the last bit.
+        return torch.stack([each.double() for each in evidence]).sort(dim=0).values.sum(dim=0)
 
     def pose(self, image: np.ndarray) -> int:
         """The element of D4 that most likely moved this photo, (H, W, 3) uint8 RGB."""

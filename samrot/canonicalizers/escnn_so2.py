@@ -131,15 +131,16 @@ class VectorCanonicalizer(Canonicalizer):
         super().__init__(*args, **kwargs)
         self.rule = rule
 
-    def estimate(self, image: np.ndarray) -> Pose:
-        """The pose of one photo, (H, W, 3) uint8 RGB: quarter turn, tilt, and its spread.
+    def estimate_many(self, images: Sequence[np.ndarray]) -> Pose:
+        """The pose of photos that share it: quarter turn, tilt, and its spread.
 
         The spread is that of a von Mises distribution as concentrated as the vector is long.
         """
-        pose = super().estimate(image)
+        pose = super().estimate_many(images)
         # Asked of the photo turned back, so that all exact turns share the tilt to the bit.
-        turned_back = exact.move_image(image, D4.inverse(pose.element))
-        along, across = self.logits(turned_back)[:2].double().tolist()
+        undo = D4.inverse(pose.element)
+        turned_back = [self.logits(exact.move_image(image, undo)) for image in images]
+        along, across = self.summed_evidence(turned_back)[:2].tolist()
         _, tilt_deg = factor_angle(float(np.rad2deg(np.arctan2(across, along))))
         tilt_deg = 0.0 if abs(tilt_deg) < self.rule.dead_band_deg else tilt_deg
         return Pose(pose.element, tilt_deg, pose.probabilities, spread_deg(np.hypot(along, across)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -142,16 +143,16 @@ class TiltCanonicalizer(Canonicalizer):
         self.tilt_thumbnail = tilt_thumbnail
         self.rule = rule
 
-    def estimate(self, image: np.ndarray) -> Pose:
-        """The pose of one photo, (H, W, 3) uint8 RGB: nearest element, tilt, and its spread.
+    def estimate_many(self, images: Sequence[np.ndarray]) -> Pose:
+        """The pose of photos that share it: nearest element, tilt, and its spread.
 
         A tilt beyond 45 degrees says that the neighbour is nearer: the element goes on by a quarter
         turn, and the probabilities with it.
         """
-        pose = super().estimate(image)
+        pose = super().estimate_many(images)
         assert pose.probabilities is not None
-        turned_back = exact.move_image(image, D4.inverse(pose.element))
-        found = self.estimate_tilt(turned_back)
+        undo = D4.inverse(pose.element)
+        found = self.estimate_tilt([exact.move_image(image, undo) for image in images])
         quarters, rest_deg = factor_angle(self.rule.believed(found))
         moved = [D4.compose(g, quarters) for g in range(self.group.order)]
         probabilities = np.empty_like(pose.probabilities)
@@ -159,11 +160,13 @@ class TiltCanonicalizer(Canonicalizer):
         return Pose(D4.compose(pose.element, quarters), rest_deg, probabilities, found.spread_deg)
 
     @torch.no_grad()
-    def estimate_tilt(self, image: np.ndarray) -> TiltEstimate:
-        """The tilt of a photo, (H, W, 3) uint8 RGB, that is nearly upright, believed or not."""
-        views = torch.from_numpy(self.tilt_thumbnail(image)).to(self.pixel_mean.device)
-        shares = self.tilt_network(self.normalise(views)).double().mean(dim=0).softmax(0).cpu()
-        return summarise_tilt(shares)
+    def estimate_tilt(self, images: Sequence[np.ndarray]) -> TiltEstimate:
+        """The one tilt of photos, each (H, W, 3) uint8 RGB, nearly upright; believed or not."""
+        evidence = []
+        for image in images:
+            views = torch.from_numpy(self.tilt_thumbnail(image)).to(self.pixel_mean.device)
+            evidence.append(self.tilt_network(self.normalise(views)).double().mean(dim=0))
+        return summarise_tilt(self.summed_evidence(evidence).softmax(0).cpu())
 
 
 def summarise_tilt(shares: Tensor) -> TiltEstimate:

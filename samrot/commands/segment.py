@@ -59,9 +59,12 @@ class SegmentSettings(PhotoRunSettings):
     Args:
         box: x0 y0 x1 y1 of an object in every photo, pixels of the photo as it is displayed; four
             more, or the option again, for each further object.
+        rotated_box: cx cy w h angle of an object in every photo, as box: a box of that width and
+            height about a centre, turned counter-clockwise by the angle, degrees.
         point: x y of a click on one more object, pixels as of box; further clicks add up.
         label: label of each click: 1 in the object (all, if left out), 0 outside.
-        prompts: CSV or JSON file of boxes and points by file name, instead of box and point.
+        prompts: CSV or JSON file of boxes and points by file name, instead of box, rotated_box and
+            point; rotated boxes in a JSON.
         everything: segment all that is in the photo, from a grid of clicks, without prompts.
         grid: the grid of clicks of everything, and what is kept of it.
         out: run folder; one that exists with the same settings is continued. Each photo gets a
@@ -79,6 +82,7 @@ class SegmentSettings(PhotoRunSettings):
 
     out: str
     box: list[float] = field(default_factory=list)
+    rotated_box: list[float] = field(default_factory=list)
     point: list[float] = field(default_factory=list)
     label: list[int] = field(default_factory=list)
     prompts: str | None = None
@@ -96,7 +100,7 @@ class SegmentSettings(PhotoRunSettings):
         check_choice("tilt", self.tilt, TILT_POLICIES)
         check_range("min_confidence", self.min_confidence, 0, 1)
         given = {
-            "box or point": bool(self.box or self.point or self.label),
+            "box or point": bool(self.box or self.rotated_box or self.point or self.label),
             "prompts": self.prompts is not None,
             "everything": self.everything,
         }
@@ -104,7 +108,7 @@ class SegmentSettings(PhotoRunSettings):
             named = ", ".join(name for name, there in given.items() if there) or "nothing"
             raise InputError(
                 f"{named} says what to segment; expected exactly one of --box X0 Y0 X1 Y1 (and "
-                "--point X Y), --prompts FILE, --everything"
+                "--rotated_box CX CY W H ANGLE, --point X Y), --prompts FILE, --everything"
             )
         if self.everything and (self.segmenter.multimask or self.segmenter.refine):
             raise InputError(
@@ -220,7 +224,9 @@ def _prompts_by_photo(
     settings: SegmentSettings, photos: Collection[str]
 ) -> dict[str, list[Prompts]]:
     if settings.prompts is None:
-        shared = prompts_from_numbers(settings.box, settings.point, settings.label)
+        shared = prompts_from_numbers(
+            settings.box, settings.point, settings.label, settings.rotated_box
+        )
         return dict.fromkeys(photos, shared)
     listed = read_prompts(settings.prompts)
     unknown = sorted(set(listed) - set(photos))

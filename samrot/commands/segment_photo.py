@@ -22,7 +22,7 @@ from samrot.robust.mask_generator import RobustMaskGenerator
 from samrot.robust.predictor import RobustPredictor
 from samrot.runtime.records import Record
 from samrot.segmenters import SamSegmenter, SegmenterSettings
-from samrot.structures.prompts import Prompts, check_prompts
+from samrot.structures.prompts import Prompts
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,8 @@ class SegmentWorker:
         self.canonicalizer = self.predictor = self.generator = None
 
     def _about(self, item: SegmentItem, pose: Pose) -> dict[str, Any]:
+        prompted = self.predictor if self.generator is None else None
+        passes = {} if prompted is None else {"encoder_passes": prompted.encoder_passes}
         return {
             "image": str(item.place),
             "frame": self.frame,
@@ -117,6 +119,7 @@ class SegmentWorker:
             "pose_confidence": pose.confidence,
             "pose_uncertain": pose.confidence < self.min_confidence,
             "segmenter": self.segmenter_name,
+            **passes,
         }
 
     def _frame(
@@ -140,12 +143,13 @@ class SegmentWorker:
             ], pose
         assert self.predictor is not None
         self.predictor.set_image(image)
-        objects = []
-        for prompt in item.prompts:
-            check_prompts(prompt, self.predictor.original_size)
-            best = self.predictor.best_masks(
-                prompt, multimask=self.decoding.multimask, refine=self.decoding.refine
+        found = self.predictor.best_masks_each(
+            item.prompts, multimask=self.decoding.multimask, refine=self.decoding.refine
+        )
+        objects = [
+            DrawnObject(
+                encode_mask(best.masks[0, 0].cpu().numpy()), float(best.scores[0, 0]), prompt
             )
-            rle = encode_mask(best.masks[0, 0].cpu().numpy())
-            objects.append(DrawnObject(rle, float(best.scores[0, 0]), prompt))
+            for prompt, best in zip(item.prompts, found, strict=True)
+        ]
         return objects, self.predictor.current_pose

@@ -17,13 +17,15 @@ from samrot.structures.prompts import Prompts
 
 CSV_COLUMNS = ("image", "x0", "y0", "x1", "y1", "x", "y", "label", "object")
 BOX_NUMBERS = 4
-JSON_KEYS = ("box", "points", "labels")
+ROTATED_NUMBERS = 5
+JSON_KEYS = ("box", "rotated_box", "points", "labels")
 
 
 def object_prompt(
     box: Sequence[float] | None = None,
     points: Sequence[Sequence[float]] = (),
     labels: Sequence[int] = (),
+    rotated_box: Sequence[float] | None = None,
 ) -> Prompts:
     """What points at one object: prompts with B = 1, in pixels of the photo.
 
@@ -31,18 +33,24 @@ def object_prompt(
         box: XYXY, or None.
         points: (x, y) each.
         labels: labels of the points, 1 in the object, 0 outside.
+        rotated_box: (cx, cy, w, h, angle_deg) instead of box, or None.
 
     Raises:
         InputError: if nothing points at it, or the numbers do not fit together.
     """
-    if box is None and not points:
+    if box is None and rotated_box is None and not points:
         raise InputError("an object has neither box nor points; give at least one of them")
     if box is not None and len(box) != 4:
         raise InputError(f"box {list(box)} has {len(box)} numbers; expected 4")
+    if rotated_box is not None and len(rotated_box) != ROTATED_NUMBERS:
+        raise InputError(
+            f"rotated_box {list(rotated_box)} has {len(rotated_box)} numbers; expected 5: cx, cy, "
+            "w, h, angle"
+        )
     for point in points:
         if len(point) != 2:
             raise InputError(f"point {list(point)} has {len(point)} numbers; expected 2")
-    numbers = [*(box or ()), *(x for point in points for x in point)]
+    numbers = [*(box or ()), *(rotated_box or ()), *(x for point in points for x in point)]
     if not all(math.isfinite(number) for number in numbers):
         raise InputError(f"an object has the coordinates {numbers}; expected finite numbers")
     for label in labels:
@@ -54,13 +62,19 @@ def object_prompt(
         boxes_xyxy=None if box is None else np.array([box], dtype=np.float64),
         point_coords=np.array([points], dtype=np.float64) if points else None,
         point_labels=np.array([labels]) if points else None,
+        rotated_boxes=None if rotated_box is None else np.array([rotated_box], dtype=np.float64),
     )
 
 
 def describe_prompt(prompt: Prompts) -> dict[str, Any]:
-    """A prompt of one object as a JSON prompt file has it: ``box``, ``points`` and ``labels``."""
+    """A prompt of one object as a JSON prompt file has it: ``box``, ``points`` and ``labels``.
+
+    And ``rotated_box``, where it has one.
+    """
     boxes, points, labels = prompt.boxes_xyxy, prompt.point_coords, prompt.point_labels
+    rotated = prompt.rotated_boxes
     return {
+        **({} if rotated is None else {"rotated_box": rotated[0].tolist()}),
         "box": None if boxes is None else boxes[0].tolist(),
         "points": [] if points is None else points[0].tolist(),
         "labels": [] if labels is None else labels[0].tolist(),
@@ -68,9 +82,12 @@ def describe_prompt(prompt: Prompts) -> dict[str, Any]:
 
 
 def prompts_from_numbers(
-    boxes: Sequence[float], points: Sequence[float], labels: Sequence[int]
+    boxes: Sequence[float],
+    points: Sequence[float],
+    labels: Sequence[int],
+    rotated_boxes: Sequence[float] = (),
 ) -> list[Prompts]:
-    """Boxes are an object each; all points together are one more.
+    """Boxes, and after them rotated boxes, are an object each; all points together are one more.
 
     Raises:
         InputError: if the numbers do not make boxes and points.
@@ -80,7 +97,15 @@ def prompts_from_numbers(
             f"box has {len(boxes)} and point {len(points)} numbers; expected x0 y0 x1 y1 for each "
             "box and x y for each point"
         )
+    if len(rotated_boxes) % ROTATED_NUMBERS:
+        raise InputError(
+            f"rotated_box has {len(rotated_boxes)} numbers; expected cx cy w h angle for each"
+        )
     prompts = [object_prompt(boxes[i : i + BOX_NUMBERS]) for i in range(0, len(boxes), BOX_NUMBERS)]
+    prompts += [
+        object_prompt(rotated_box=rotated_boxes[i : i + ROTATED_NUMBERS])
+        for i in range(0, len(rotated_boxes), ROTATED_NUMBERS)
+    ]
     if points or labels:
         pairs = [points[i : i + 2] for i in range(0, len(points), 2)]
         prompts.append(object_prompt(None, pairs, labels or [1] * len(pairs)))
@@ -92,7 +117,7 @@ def read_prompts(path: str | Path) -> dict[str, list[Prompts]]:
 
     CSV: a header, and a row for each box (``image,x0,y0,x1,y1``) or point (``image,x,y,label``);
     rows of one photo with the same ``object`` belong together. JSON: file name to a list of
-    objects, each with ``box``, ``points`` and ``labels``, or some of them.
+    objects, each with ``box`` or ``rotated_box``, ``points`` and ``labels``, or some of them.
 
     Raises:
         MissingFileError: if there is no such file.
@@ -174,7 +199,8 @@ def _read_json(path: Path) -> dict[str, list[Prompts]]:
             where = f"prompts {path}, {image}, object {number}"
             if not isinstance(entry, dict) or set(entry) - set(JSON_KEYS):
                 raise InputError(f"{where} is {entry}; expected some of {', '.join(JSON_KEYS)}")
-            prompt = _prompt(entry.get("box"), entry.get("points"), entry.get("labels"), where)
+            box, points, labels = (entry.get(key) for key in ("box", "points", "labels"))
+            prompt = _prompt(box, points, labels, where, entry.get("rotated_box"))
             prompts[image].append(prompt)
     return prompts
 
@@ -185,13 +211,14 @@ def _floats(numbers: Any) -> tuple[float, ...]:
     return tuple(float(n) for n in numbers)
 
 
-def _prompt(box: Any, points: Any, labels: Any, where: str) -> Prompts:
+def _prompt(box: Any, points: Any, labels: Any, where: str, rotated: Any = None) -> Prompts:
     try:
         pairs = tuple(_floats(point) for point in points or ())
         return object_prompt(
             None if box is None else _floats(box),
             pairs,
             (1,) * len(pairs) if labels is None else tuple(operator.index(n) for n in labels),
+            None if rotated is None else _floats(rotated),
         )
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{where}: {error}") from error

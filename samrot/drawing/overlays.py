@@ -12,6 +12,7 @@ from pycocotools import mask as coco_mask
 
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.rle import RLE, decode_mask
+from samrot.geometry.rotated_boxes import corners_of
 from samrot.structures.prompts import Prompts
 
 GAP = 6  # pixels between panels
@@ -140,6 +141,11 @@ def _draw_prompt(draw: ImageDraw.ImageDraw, prompt: Prompts | None, width: int) 
     if prompt.boxes_xyxy is not None:
         for colour, line_width in ((_BLACK, width + 2), (_WHITE, width)):
             draw.rectangle(prompt.boxes_xyxy[0].tolist(), outline=colour, width=line_width)
+    if prompt.rotated_boxes is not None:
+        corners = corners_of(prompt.rotated_boxes[0])
+        ring = [tuple(corner) for corner in [*corners.tolist(), corners[0].tolist()]]
+        for colour, line_width in ((_BLACK, width + 2), (_WHITE, width)):
+            draw.line(ring, colour, line_width, joint="curve")
     if prompt.point_coords is None or prompt.point_labels is None:
         return
     radius = 2 + 2 * width

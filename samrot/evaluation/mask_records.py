@@ -38,8 +38,11 @@ class MaskRecorder:
             with photo.timed("record"):
                 back = of_view.view.transform(self.dataset.size_hw(photo.image_id)).inverse()
                 encoded = photo.encoded.setdefault(of_view, EncodedView())
-                encoded.rles += [encode_mask(back.masks(mask)) for mask in segmented.masks]
-                encoded.predicted_ious += segmented.predicted_ious.tolist()
+                rows = segmented.rows.tolist()
+                rles = [encode_mask(back.masks(mask)) for mask in segmented.masks]
+                encoded.rles.update(zip(rows, rles, strict=True))
+                ious = segmented.predicted_ious.tolist()
+                encoded.predicted_ious.update(zip(rows, ious, strict=True))
             return
         photo = segmented
         results: dict[str, dict[str, Any]] = {}
@@ -60,8 +63,9 @@ class MaskRecorder:
         image_id, prompts = photo.image_id, of_view.prompts
         encoded = photo.encoded.get(of_view, EncodedView())
         back = of_view.view.transform(self.dataset.size_hw(image_id)).inverse()
-        rles = encoded.rles
-        predicted_ious = np.array(encoded.predicted_ious)
+        rows = sorted(encoded.rles)
+        rles = [encoded.rles[row] for row in rows]
+        predicted_ious = np.array([encoded.predicted_ious[row] for row in rows])
         scores = _mask_scores(self.score, prompts, predicted_ious)
         ids = prompts.instance_ids
         pose = of_view.frame.pose if of_view.method.undoes_pose else None
@@ -71,7 +75,7 @@ class MaskRecorder:
             "pose_confidence": None
             if pose is None or pose.probabilities is None
             else pose.confidence,
-            "encoder_passes": len(of_view.asked.candidates),
+            "encoder_passes": len(of_view.asked.candidates) + len(of_view.objects),
             "masks": [rle["counts"] for rle in rles],
             "scores": scores.tolist(),
             "category_ids": prompts.category_ids.tolist(),

@@ -20,15 +20,15 @@ STAGES = ("read", "canonicalize", "prompt", "encode", "decode", "record")
 
 @dataclass
 class EncodedView:
-    """The masks of a view in the upright frame, so far.
+    """The masks of a view in the upright frame, so far, by the row of their prompt.
 
     Args:
         rles: as run-length encodings.
         predicted_ious: likewise.
     """
 
-    rles: list[RLE] = field(default_factory=list)
-    predicted_ious: list[float] = field(default_factory=list)
+    rles: dict[int, RLE] = field(default_factory=dict)
+    predicted_ious: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -103,12 +103,14 @@ class MethodView:
         prompts: prompts of the view.
         images: canonical images to segment: one, or those that are averaged; None where nothing
             segments.
+        objects: frames of rotated boxes besides, in which the photo is encoded once more each.
     """
 
     asked: AskedView
     frame: CanonicalFrame
     prompts: ViewPrompts
     images: list[CanonicalImage | None]
+    objects: list[CanonicalFrame] = field(default_factory=list)
 
     @property
     def method(self) -> Method:
@@ -130,9 +132,11 @@ class SegmentedBatch:
         of_view: view and method segmented.
         masks: (N, H, W) bool, in the frame of the view.
         predicted_ious: (N,) of the masks.
+        rows: (N,) the prompts that they are of.
     """
 
     photo: Photo
     of_view: MethodView
     masks: np.ndarray
     predicted_ious: np.ndarray
+    rows: np.ndarray

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -16,12 +17,17 @@ from samrot.evaluation.views import OrbitView
 from samrot.geometry.groups import D4
 from samrot.geometry.plane import PlaneTransform, xywh_to_xyxy
 from samrot.geometry.pose import Pose, factor_angle
+from samrot.geometry.rotated_boxes import minimum_area_box, upright_boxes
 from samrot.models import Detector, load_detector
 from samrot.robust.canonicalized import checked
 from samrot.robust.pipeline import CanonicalFrame
 from samrot.structures.detections import Detections
+from samrot.structures.prompts import Prompts
 
-SOURCES = ("gt", "detections", "detector")
+LEAST_SIDE = 1.0  # pixels, of the rotated box of an outline that is a line
+ROTATED_SOURCES = ("gt-rotated", "gt-rotated-hull")
+GROUND_TRUTH_SOURCES = ("gt", *ROTATED_SOURCES)
+SOURCES = (*GROUND_TRUTH_SOURCES, "detections", "detector")
 
 
 @dataclass(kw_only=True)
@@ -29,7 +35,9 @@ class PromptSettings:
     """Boxes to prompt with.
 
     Args:
-        source: gt (ground-truth boxes), detections (JSON on disk) or detector (run live).
+        source: gt (ground-truth boxes), gt-rotated (the smallest rotated boxes of the ground-truth
+            masks), gt-rotated-hull (the upright boxes around those, for comparison), detections
+            (JSON on disk) or detector (run live).
         file: COCO-results JSON made on the upright images, whose boxes are turned along; or angle
             -> JSON made on the images turned by it, boxes in the turned frame.
         detector: module:callable, image -> samrot.Detections; or torchvision:maskrcnn.
@@ -77,6 +85,7 @@ class ViewPrompts:
         masks: (N, H, W) bool, in the frame of the view, of a detector that segments too.
         in_canonical: the boxes are in the canonical frame of the method instead: moved out of it
             and in again, those of tilted photos would grow.
+        rotated_boxes: (N, 5) float64, in the frame of the view, to prompt with instead.
     """
 
     kind: PromptKind
@@ -86,6 +95,7 @@ class ViewPrompts:
     instance_ids: np.ndarray | None = None
     masks: np.ndarray | None = None
     in_canonical: bool = False
+    rotated_boxes: np.ndarray | None = None
 
     @classmethod
     def of_detections(
@@ -100,6 +110,13 @@ class ViewPrompts:
             instance_ids,
             detections.masks,
         )
+
+    @property
+    def prompts(self) -> Prompts:
+        """What the segmenter is asked."""
+        if self.rotated_boxes is not None:
+            return Prompts(rotated_boxes=self.rotated_boxes)
+        return Prompts(boxes_xyxy=self.boxes_xyxy)
 
     def __len__(self) -> int:
         return len(self.boxes_xyxy)
@@ -150,13 +167,45 @@ class GroundTruthBoxes:
             outlines = [transform.points(self.dataset.outline(truth)) for truth in instances]
             corners = [(*points.min(axis=0), *points.max(axis=0)) for points in outlines]
             boxes = np.array(corners).reshape(-1, 4)
-        return ViewPrompts(
-            self.kind,
-            boxes,
-            np.array([instance["category_id"] for instance in instances], dtype=np.int64),
-            np.ones(len(instances)),
-            np.array([instance["id"] for instance in instances], dtype=np.int64),
-        )
+        return _of_instances(boxes, instances)
+
+
+class GroundTruthRotatedBoxes:
+    """The smallest rotated boxes of the annotations' outlines, moved with the image.
+
+    Args:
+        dataset: the photos and their ground truth.
+        hull: prompt with the upright boxes around them instead.
+    """
+
+    kind = PromptKind.GROUND_TRUTH
+
+    def __init__(self, dataset: CocoDataset, *, hull: bool) -> None:
+        self.dataset = dataset
+        self.hull = hull
+        self.description = "ground-truth rotated boxes" + (", their hulls" if hull else "")
+
+    def prompts(
+        self, image_id: int, image: np.ndarray, view: OrbitView, frame: CanonicalFrame
+    ) -> ViewPrompts:
+        """See ``PromptSource``."""
+        instances = self.dataset.instances(image_id)
+        smallest = [minimum_area_box(self.dataset.outline(truth)) for truth in instances]
+        upright = np.array(smallest).reshape(-1, 5)
+        upright[:, 2:4] = np.maximum(upright[:, 2:4], LEAST_SIDE)
+        rotated = view.transform(self.dataset.size_hw(image_id)).rotated_boxes(upright)
+        prompts = _of_instances(upright_boxes(rotated, "hull"), instances)
+        return prompts if self.hull else replace(prompts, rotated_boxes=rotated)
+
+
+def _of_instances(boxes_xyxy: np.ndarray, instances: Sequence[dict[str, Any]]) -> ViewPrompts:
+    return ViewPrompts(
+        PromptKind.GROUND_TRUTH,
+        boxes_xyxy,
+        np.array([instance["category_id"] for instance in instances], dtype=np.int64),
+        np.ones(len(instances)),
+        np.array([instance["id"] for instance in instances], dtype=np.int64),
+    )
 
 
 class UprightDetections:
@@ -249,6 +298,8 @@ def build_prompt_source(
         )
     if settings.source == "gt":
         return GroundTruthBoxes(dataset)
+    if settings.source in ROTATED_SOURCES:
+        return GroundTruthRotatedBoxes(dataset, hull=settings.source == ROTATED_SOURCES[1])
     if settings.source == "detections":
         if settings.file is None:
             raise InputError("prompts.file is not set; expected a COCO-results JSON, or four")

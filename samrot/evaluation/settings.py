@@ -184,6 +184,11 @@ class EvaluateSettings(RunSettings):
                 f"methods holds {many[0]}, which asks a segmenter, but segmenter.name is "
                 f"{DETECTOR}; leave it out"
             )
+        if self.prompts.source == "gt-rotated" and "tta" in self.methods:
+            raise InputError(
+                "methods holds tta, whose masks are of the same frames for all boxes, but "
+                "prompts.source is gt-rotated; leave it out, or set prompts.source to gt"
+            )
         differ = self.prompts.source == "detector" or isinstance(self.prompts.file, dict)
         averaging = [name for name, method in found.items() if method.averages]
         if differ and averaging:

@@ -13,6 +13,7 @@ import numpy as np
 from samrot.data.coco import CocoDataset
 from samrot.evaluation.intervals import KeptMatches
 from samrot.evaluation.methods import find_method
+from samrot.evaluation.prompts import GROUND_TRUTH_SOURCES
 from samrot.evaluation.results import ResultsFile, coco_results
 from samrot.evaluation.settings import EvaluateSettings
 from samrot.evaluation.views import OrbitView, average_key, name_group
@@ -199,7 +200,7 @@ class _MethodRecords:
 
 def _kinds(settings: EvaluateSettings) -> tuple[str, ...]:
     """What is scored: masks, and boxes where they are not those of the ground truth."""
-    return KINDS[:1] if settings.prompts.source == "gt" else KINDS
+    return KINDS[:1] if settings.prompts.source in GROUND_TRUTH_SOURCES else KINDS
 
 
 @contextmanager

@@ -14,13 +14,13 @@ from samrot.geometry import exact
 from samrot.geometry.groups import D4, rotation_matrix
 from samrot.geometry.pose import Pose
 from samrot.geometry.rle import RLE, decode_mask, encode_mask
+from samrot.geometry.rotated_boxes import BOX_RULES, enclosing_half
 
 PHOTO_FILL = (123.675, 116.28, 103.53)  # SAM's pixel mean: its own padding is this colour
 LOGIT_FILL = -32.0  # of mask logits outside of the photo: never masked
 TIE = 1e-9  # pixels: a point between two pixels belongs to the later one, whatever the rounding
 GRID = 64  # snapped coordinates are multiples of 1/64 px
 CANVASES = ("same", "expand")
-BOX_RULES = ("ellipse", "hull")
 
 
 @dataclass(frozen=True)
@@ -207,19 +207,25 @@ class PlaneTransform:
         if self.is_exact:
             return boxes
         first, second = boxes[..., :2], boxes[..., 2:]
-        (cos, sin), _ = np.abs(rotation_matrix(self.tilt_deg))
-        half_x, half_y = np.moveaxis((second - first) / 2, -1, 0)
-        if how == "hull":
-            half = np.stack([half_x * cos + half_y * sin, half_x * sin + half_y * cos], axis=-1)
-        else:
-            half = np.stack(
-                [np.hypot(half_x * cos, half_y * sin), np.hypot(half_x * sin, half_y * cos)],
-                axis=-1,
-            )
+        half = enclosing_half((second - first) / 2, self.tilt_deg, how)
         middle = replace(self, before=0, after=0, source_hw=self._warp_source_hw,
                          target_hw=self._warp_target_hw).points((first + second) / 2)  # fmt: skip
         warped = np.concatenate([middle - half, middle + half], axis=-1)
         return exact.move_boxes(warped, self.after, self._warp_target_hw)
+
+    def rotated_boxes(self, rotated_boxes: np.ndarray) -> np.ndarray:
+        """Rotated boxes, (..., 5) as of ``geometry.rotated_boxes``; float64, a new array.
+
+        They stay as wide and high as they are, and fit as closely, whatever the tilt.
+        """
+        moved = np.array(rotated_boxes, dtype=np.float64)
+        moved[..., :2] = self.points(moved[..., :2])
+        for element, tilt_deg in ((self.before, self.tilt_deg), (self.after, 0.0)):
+            sense = -1 if D4.mirrors(element) else 1
+            moved[..., 4] = sense * moved[..., 4] + D4.angle_deg(element) + tilt_deg
+        # In (-180, 180], as far as a float has it.
+        moved[..., 4] -= 360 * np.ceil(moved[..., 4] / 360 - 0.5)
+        return moved
 
     @property
     def _warp_source_hw(self) -> tuple[int, int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import Tensor
@@ -11,13 +11,16 @@ from torch import Tensor
 from samrot.canonicalizers import Canonicalizer
 from samrot.errors import InputError, NoImageError, check_choice
 from samrot.geometry.groups import C4, D4
+from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose
+from samrot.robust.object_frames import EncodedRows, encode_objects
 from samrot.robust.orbit import choose
 from samrot.robust.pipeline import CanonicalImage, Pipeline
 from samrot.segmenters import Segmenter
 from samrot.structures.prompts import Prompts
 
 FRAMES = ("user", "canonical")
+MOST_KEPT = 8  # encodings in the frames of rotated boxes
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +30,15 @@ class PredictorState:
     Args:
         weighted: the photo, encoded in each frame that it may lie in, with its log weight; one
             where the pose is known.
+        photo: (H, W, 3) uint8 RGB, as it was given; None where it was given resized.
+        objects: the photo, encoded in the frames of rotated boxes, by the change of frame.
+        encoder_passes: photos encoded for it so far.
     """
 
     weighted: tuple[tuple[CanonicalImage, float], ...]
+    photo: np.ndarray | None = None
+    objects: Mapping[PlaneTransform, CanonicalImage] = field(default_factory=dict)
+    encoder_passes: int = 1
 
 
 class ImageState:
@@ -64,6 +73,15 @@ class ImageState:
     def pose_confidence(self) -> float:
         """The probability of the pose, 1 where it was given; as ``pose``."""
         return self.current_pose.confidence
+
+    @property
+    def encoder_passes(self) -> int:
+        """How often the current image was encoded so far; NoImageError before ``set_image``.
+
+        Once, or once for each pose between which the segmenter decides; and once more for each
+        frame of rotated boxes, of which a call makes at most three.
+        """
+        return self._require_state().encoder_passes
 
     @property
     def pose_probabilities(self) -> np.ndarray:
@@ -175,15 +193,34 @@ class ImageState:
         """Forget the current image."""
         self._state = None
 
-    def _set_frames(self, images: Sequence[CanonicalImage], log_weights: Sequence[float]) -> None:
+    def _set_frames(
+        self,
+        images: Sequence[CanonicalImage],
+        log_weights: Sequence[float],
+        photo: np.ndarray | None,
+    ) -> None:
         """Set a photo in the frames that it may lie in."""
-        self._state = PredictorState(tuple(zip(images, log_weights, strict=True)))
+        weighted = tuple(zip(images, log_weights, strict=True))
+        self._state = PredictorState(weighted, photo, encoder_passes=len(weighted))
 
     def _decide(self, pipeline: Pipeline, prompts: Prompts, *, multimask: bool) -> CanonicalImage:
         """The photo, in the pose that the segmenter is surest of at its first prompts."""
-        chosen = choose(pipeline, self._require_state().weighted, prompts, multimask=multimask)
-        self._set_frames([chosen], [0.0])
+        state = self._require_state()
+        chosen = choose(pipeline, state.weighted, prompts, multimask=multimask)
+        self._state = replace(state, weighted=((chosen, 0.0),))
         return chosen
+
+    def _encode_objects(
+        self, pipeline: Pipeline, image: CanonicalImage, rotated_boxes: np.ndarray | None
+    ) -> list[EncodedRows]:
+        """The photo, encoded in the frames of rotated boxes, (N, 5) in the user's frame."""
+        state = self._require_state()
+        parts = encode_objects(pipeline, state.photo, image, rotated_boxes, state.objects)
+        made = {part.image.frame.transform: part.image for part in parts if part.image is not image}
+        kept = list({**state.objects, **made}.items())[-MOST_KEPT:]
+        passes = state.encoder_passes + len(made.keys() - state.objects.keys())
+        self._state = replace(state, objects=dict(kept), encoder_passes=passes)
+        return parts
 
     @property
     def _image(self) -> CanonicalImage:

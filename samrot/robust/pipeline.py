@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from samrot.errors import InputError, check_choice, check_count
-from samrot.geometry.plane import PHOTO_FILL, PlaneTransform, snap_to_grid
+from samrot.geometry.plane import GRID, PHOTO_FILL, PlaneTransform, snap_to_grid
 from samrot.geometry.pose import Pose
+from samrot.geometry.rotated_boxes import residue_deg, snap_rotated, upright_boxes
 from samrot.robust.pose_sources import GivenPose, PoseSource
 from samrot.runtime.batches import in_batches
 from samrot.segmenters import Encoding, Segmenter, encode_together
@@ -81,6 +82,9 @@ class CanonicalFrame:
     def canonical_prompts(self, prompts: Prompts, *, in_canonical: bool = False) -> Prompts:
         """Prompts from the user's frame; where a tilt is undone, mask inputs are canonical.
 
+        Rotated boxes become boxes: those at quarter turns are the boxes that they are, the others
+        hold the ellipse inscribed in them, which is all of it where the frame makes them upright.
+
         Args:
             prompts: the prompts.
             in_canonical: boxes and points are in the canonical frame already.
@@ -94,6 +98,8 @@ class CanonicalFrame:
                 boxes = rest.boxes(self._snap(turned.boxes(boxes)))
             if points is not None:
                 points = rest.points(self._snap(turned.points(points)))
+        if prompts.rotated_boxes is not None:
+            boxes = self._upright(prompts.rotated_boxes)
         if masks is not None and self.transform.is_exact:
             size_hw = (masks.shape[-2], masks.shape[-1])
             masks = PlaneTransform.to_canonical(Pose(self.pose.element), size_hw).logits(masks)
@@ -131,10 +137,24 @@ class CanonicalFrame:
             back.boxes(detections.boxes_xyxy), detections.scores, detections.category_ids, masks
         )
 
+    def exact_rotated(self, rotated_boxes: np.ndarray) -> np.ndarray:
+        """Rotated boxes, (N, 5), from the user's frame, after the exact part and before a warp."""
+        turned, _ = self.transform.split()
+        moved = turned.rotated_boxes(rotated_boxes)
+        return snap_rotated(moved, GRID) if self.snapped else moved
+
     @property
     def asks_logits(self) -> bool:
         """Whether masks must come as logits, to be warped before they are thresholded."""
         return not self.transform.is_exact
+
+    def _upright(self, rotated_boxes: np.ndarray) -> np.ndarray:
+        """Boxes, (N, 4) XYXY, in this frame, for rotated ones, (N, 5), of the user's."""
+        turned, rest = self.transform.split()
+        boxes = upright_boxes(rest.rotated_boxes(self.exact_rotated(rotated_boxes)))
+        plain = residue_deg(rotated_boxes[:, 4]) == 0
+        boxes[plain] = rest.boxes(self._snap(turned.boxes(upright_boxes(rotated_boxes[plain]))))
+        return boxes
 
     def _snap(self, coordinates: np.ndarray) -> np.ndarray:
         return snap_to_grid(coordinates) if self.snapped else coordinates

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from samrot.errors import InputError, check_choice, check_count
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose, as_pose
 from samrot.robust.image_state import ImageState, refusal
+from samrot.robust.object_frames import decode_each, encode_objects
 from samrot.robust.orbit import choose, find_frames, find_source
 from samrot.robust.pipeline import (
     PROMPTS_PER_BATCH,
@@ -29,7 +30,12 @@ from samrot.robust.pipeline import (
     gather,
 )
 from samrot.robust.pose_sources import GivenPose, OrbitSource, PoseSource
-from samrot.robust.user_prompts import batch_prompts, checked_points
+from samrot.robust.user_prompts import (
+    batch_prompts,
+    checked_points,
+    checked_resized,
+    user_prompt,
+)
 from samrot.runtime.devices import find_device
 from samrot.segmenters import Movable, SamSegmenter, Segmenter, as_segmenter
 from samrot.structures.image import check_image
@@ -106,7 +112,7 @@ class RobustPredictor(ImageState):
         source = self._source(pose)
         frames = find_frames(image, source, tilt=self.tilt)
         encoded = self.pipeline.encode([image] * len(frames), [found.frame for found in frames])
-        self._set_frames(encoded, [found.log_weight for found in frames])
+        self._set_frames(encoded, [found.log_weight for found in frames], image)
 
     def set_torch_image(
         self,
@@ -127,32 +133,7 @@ class RobustPredictor(ImageState):
                 the image set before stays.
         """
         sam = self._sam("set_torch_image")
-        side = sam.transform.target_length
-        if not isinstance(transformed_image, Tensor):
-            raise InputError(
-                f"transformed_image is a {type(transformed_image).__name__}; expected a tensor"
-            )
-        shape = tuple(transformed_image.shape)
-        if len(shape) != 4 or shape[:2] != (1, 3) or max(shape[2:]) != side:
-            raise InputError(
-                f"transformed_image has shape {shape}; expected (1, 3, H, W) with the longer side "
-                f"{side}: resize by predictor.transform.apply_image"
-            )
-        try:
-            height, width = original_image_size
-            size_hw = (operator.index(height), operator.index(width))
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"original_image_size is {original_image_size!r}; expected (height, width)"
-            ) from error
-        if min(size_hw) < 1 or sam.transform.get_preprocess_shape(*size_hw, side) != shape[2:]:
-            raise InputError(
-                f"original_image_size is {size_hw}, but transformed_image is {shape[2:]}; "
-                "expected (height, width) before the resize"
-            )
-        pixels = transformed_image.detach().float()
-        if not torch.isfinite(pixels).all():
-            raise InputError("transformed_image holds NaN or infinity; expected pixels 0..255")
+        pixels, size_hw = checked_resized(transformed_image, original_image_size, sam.transform)
         thumbnail_source = pixels[0].round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
         source = self._source(pose)
         if isinstance(source, OrbitSource):
@@ -166,10 +147,10 @@ class RobustPredictor(ImageState):
             raise InputError(
                 "set_torch_image takes no tilt, since the image is resized already; use set_image"
             )
-        resized_hw = (shape[2], shape[3])
+        resized_hw = (pixels.shape[2], pixels.shape[3])
         moved = PlaneTransform.to_canonical(Pose(frame.pose.element), resized_hw).logits(pixels)
         encoding = sam.encode_resized(moved, frame.transform.target_hw)
-        self._set_frames([CanonicalImage(frame, encoding)], [0.0])
+        self._set_frames([CanonicalImage(frame, encoding)], [0.0], None)
 
     def predict(
         self,
@@ -179,6 +160,8 @@ class RobustPredictor(ImageState):
         mask_input: ArrayLike | None = None,
         multimask_output: bool = True,
         return_logits: bool = False,
+        *,
+        rotated_box: ArrayLike | None = None,
     ) -> Arrays:
         """Segment what the prompts point at, as ``SamPredictor.predict``.
 
@@ -189,16 +172,23 @@ class RobustPredictor(ImageState):
             mask_input: (1, h, w), the low-resolution logits of an earlier call.
             multimask_output: three candidates instead of one.
             return_logits: logits instead of a binary mask.
+            rotated_box: (5,), instead of box: (cx, cy, w, h, angle_deg), a box of that width and
+                height about a centre, turned counter-clockwise; pixels and degrees. The image is
+                encoded again where the box is not upright in it: give boxes of many objects
+                together, by ``predict_prompts`` or ``predict_batch``, which share what they can.
 
         Returns:
             Masks (C, H, W) bool or float32, scores (C,), low-resolution logits (C, h, w): SAM's
-            whole square turned with the image, padding included.
+            whole square turned with the image, padding included; of a rotated box for which the
+            image was tilted, those of the tilted image.
 
         Raises:
             NoImageError: before ``set_image``.
             InputError: if a prompt is off.
         """
-        prompts = self._checked_prompts(point_coords, point_labels, box, mask_input)
+        prompts = user_prompt(
+            point_coords, point_labels, box, mask_input, rotated_box, size_hw=self.original_size
+        )
         result = self.predict_prompts(
             prompts, multimask_output=multimask_output, return_logits=return_logits
         )
@@ -265,6 +255,7 @@ class RobustPredictor(ImageState):
         point_labels: Sequence[ArrayLike] | None = None,
         multimask_output: bool = False,
         return_logits: bool = False,
+        rotated_boxes: Sequence[ArrayLike] | None = None,
         images_per_batch: int = 1,
         progress: Callable[[int, int], object] | None = None,
     ) -> list[Arrays]:
@@ -279,6 +270,7 @@ class RobustPredictor(ImageState):
                 unused.
             multimask_output: three candidates per object instead of one.
             return_logits: logits instead of binary masks.
+            rotated_boxes: instead of boxes, those of each image, (N, 5), as in ``predict``.
             images_per_batch: images encoded at once: more are faster on a GPU, with the same
                 results to rounding; with 1 they are those of ``set_image`` and ``predict_prompts``
                 to the bit.
@@ -291,7 +283,12 @@ class RobustPredictor(ImageState):
             InputError: if an argument is off, before any work; or if a photo cannot be encoded.
         """
         check_count("images_per_batch", images_per_batch, 1)
-        images, all_prompts = batch_prompts(images, boxes, point_coords, point_labels)
+        images, all_prompts = batch_prompts(
+            images, boxes, point_coords, point_labels, rotated_boxes
+        )
+        decode = partial(
+            self.pipeline.decode, multimask_output=multimask_output, return_logits=return_logits
+        )
         results = []
         for start in range(0, len(images), images_per_batch):
             batch = slice(start, start + images_per_batch)
@@ -302,15 +299,13 @@ class RobustPredictor(ImageState):
                 for frame, _ in frames
             ]
             encoded = iter(self.pipeline.encode(*map(list, zip(*pairs, strict=True))))
-            for frames, prompts in zip(found, all_prompts[batch], strict=True):
+            for image, frames, prompts in zip(
+                images[batch], found, all_prompts[batch], strict=True
+            ):
                 weighted = [(next(encoded), log_weight) for _, log_weight in frames]
-                canonical = choose(self.pipeline, weighted, prompts, multimask=multimask_output)
-                segmentation = self.pipeline.decode(
-                    canonical,
-                    prompts,
-                    multimask_output=multimask_output,
-                    return_logits=return_logits,
-                )
+                chosen = choose(self.pipeline, weighted, prompts, multimask=multimask_output)
+                parts = encode_objects(self.pipeline, image, chosen, prompts.rotated_boxes, {})
+                segmentation = decode_each(parts, prompts, decode)
                 results.append(
                     _arrays(segmentation.masks, segmentation.scores, segmentation.low_res_logits)
                 )
@@ -326,12 +321,12 @@ class RobustPredictor(ImageState):
         Raises:
             NoImageError: before ``set_image``.
         """
-        return self.pipeline.decode(
-            self._decide(self.pipeline, prompts, multimask=multimask_output),
-            prompts,
-            multimask_output=multimask_output,
-            return_logits=return_logits,
+        image = self._decide(self.pipeline, prompts, multimask=multimask_output)
+        decode = partial(
+            self.pipeline.decode, multimask_output=multimask_output, return_logits=return_logits
         )
+        parts = self._encode_objects(self.pipeline, image, prompts.rotated_boxes)
+        return decode_each(parts, prompts, decode)
 
     def best_masks(
         self, prompts: Prompts, *, multimask: bool = False, refine: int = 0
@@ -341,9 +336,44 @@ class RobustPredictor(ImageState):
         Raises:
             NoImageError: before ``set_image``.
         """
+
+        def decode(image: CanonicalImage, some: Prompts) -> Segmentation:
+            batches = self.pipeline.best_masks(image, some, multimask=multimask, refine=refine)
+            return gather(batches, len(some))
+
         image = self._decide(self.pipeline, prompts, multimask=multimask)
-        batches = self.pipeline.best_masks(image, prompts, multimask=multimask, refine=refine)
-        return gather(batches, len(prompts))
+        parts = self._encode_objects(self.pipeline, image, prompts.rotated_boxes)
+        return decode_each(parts, prompts, decode)
+
+    def best_masks_each(
+        self, objects: Sequence[Prompts], *, multimask: bool = False, refine: int = 0
+    ) -> Iterator[Segmentation]:
+        """One mask for each object, B = C = 1, as ``Pipeline.best_masks``: in order, one at a time.
+
+        Args:
+            objects: what points at each, B = 1, in the user's frame; their kinds may differ. Where
+                the segmenter decides the pose, it does at the first.
+            multimask, refine: as of ``Pipeline.best_masks``.
+
+        Raises:
+            NoImageError: before ``set_image``.
+            InputError: if a prompt is off.
+        """
+        for prompts in objects:
+            check_prompts(prompts, self.original_size)
+        if not objects:
+            return
+        image = self._decide(self.pipeline, objects[0], multimask=multimask)
+        rotated = {n: p.rotated_boxes for n, p in enumerate(objects) if p.rotated_boxes is not None}
+        image_of = {}
+        if rotated:
+            numbers, boxes = list(rotated), np.concatenate(list(rotated.values()))
+            for part in self._encode_objects(self.pipeline, image, boxes):
+                image_of.update({numbers[row]: part.image for row in part.rows})
+        for number, prompts in enumerate(objects):
+            yield from self.pipeline.best_masks(
+                image_of.get(number, image), prompts, multimask=multimask, refine=refine
+            )
 
     @property
     def segmenter(self) -> Segmenter:
@@ -365,7 +395,7 @@ class RobustPredictor(ImageState):
             NoImageError: before ``set_image``.
             InputError: if a prompt is off.
         """
-        prompts = self._checked_prompts(point_coords, point_labels, box, None)
+        prompts = user_prompt(point_coords, point_labels, box, size_hw=self.original_size)
         moved = self._image.frame.canonical_prompts(prompts)
         points, labels, boxes = moved.point_coords, moved.point_labels, moved.boxes_xyxy
         return (
@@ -425,31 +455,6 @@ class RobustPredictor(ImageState):
     def _source(self, pose: Pose | int | None) -> PoseSource | OrbitSource:
         """What says the pose of an image: a pose that is given, or what estimates them."""
         return self.pose_source if pose is None else GivenPose(as_pose(pose))
-
-    def _checked_prompts(
-        self,
-        point_coords: ArrayLike | None,
-        point_labels: ArrayLike | None,
-        box: ArrayLike | None,
-        mask_input: ArrayLike | None,
-    ) -> Prompts:
-        """One prompt as users give it, in the frame of the image."""
-        boxes = mask_inputs = None
-        points, labels = checked_points(point_coords, point_labels, (-1, 2))
-        if box is not None:
-            nested = (
-                len(box) == 1 if isinstance(box, list | tuple) else getattr(box, "ndim", 1) == 2
-            )
-            shape = (1, 4) if nested else (4,)  # SamPredictor takes either
-            boxes = checked_array("box", box, shape).reshape(1, 4)
-        if mask_input is not None:
-            logits = checked_array("mask_input", mask_input, (1, -1, -1)).astype(np.float32)
-            mask_inputs = torch.from_numpy(logits)[None]
-        if points is not None and labels is not None:
-            points, labels = points[None], labels[None]
-        prompts = Prompts(boxes, points, labels, mask_inputs)
-        check_prompts(prompts, self.original_size)
-        return prompts
 
     def _sam(self, asked: str) -> SamSegmenter:
         if not isinstance(self.segmenter, SamSegmenter):

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from samrot.errors import InputError
+from samrot.geometry.rotated_boxes import corners_of
 
 LABELS = (-1, 0, 1)
 LARGEST = 1e8  # of any number in a prompt: float32 takes it through a network
@@ -24,27 +25,26 @@ class Prompts:
         point_coords: (B, N, 2) as (x, y), or None.
         point_labels: (B, N): 1 foreground, 0 background, -1 ignored; given with points.
         mask_inputs: (B, 1, h, w) low-resolution logits of an earlier prediction, or None.
+        rotated_boxes: (B, 5) as (cx, cy, w, h, angle_deg), counter-clockwise, instead of boxes; or
+            None. Segmenters take none: ``robust`` makes them upright.
     """
 
     boxes_xyxy: np.ndarray | None = None
     point_coords: np.ndarray | None = None
     point_labels: np.ndarray | None = None
     mask_inputs: Tensor | None = None
+    rotated_boxes: np.ndarray | None = None
 
     def __len__(self) -> int:
-        for part in (self.boxes_xyxy, self.point_coords, self.mask_inputs):
+        for part in (self.boxes_xyxy, self.point_coords, self.mask_inputs, self.rotated_boxes):
             if part is not None:
                 return len(part)
         return 1
 
-    def __getitem__(self, rows: slice) -> Prompts:
+    def __getitem__(self, rows: slice | np.ndarray) -> Prompts:
         """Some of the prompts."""
-        return Prompts(
-            None if self.boxes_xyxy is None else self.boxes_xyxy[rows],
-            None if self.point_coords is None else self.point_coords[rows],
-            None if self.point_labels is None else self.point_labels[rows],
-            None if self.mask_inputs is None else self.mask_inputs[rows],
-        )
+        parts = {name: None if part is None else part[rows] for name, part in vars(self).items()}
+        return Prompts(**parts)
 
 
 def check_prompts(
@@ -62,8 +62,8 @@ def check_prompts(
         remedy: what to give instead of what lies beside it.
 
     Raises:
-        InputError: if the numbers of prompts differ, a label is unknown, a box is inverted or
-            beside the image, or a point is off it.
+        InputError: if the numbers of prompts differ, a label is unknown, a box is inverted, has
+            no size though it is rotated, or is beside the image, or a point is off it.
     """
     height, width = size_hw
     lengths = {
@@ -85,6 +85,8 @@ def check_prompts(
         ):
             if rows.any():
                 raise InputError(f"box {boxes[rows][0].tolist()} {fault}")
+    if prompts.rotated_boxes is not None:
+        _check_rotated_boxes(prompts, size_hw, remedy)
     points, labels = prompts.point_coords, prompts.point_labels
     if points is None or labels is None:
         return
@@ -107,6 +109,39 @@ def check_prompts(
         raise InputError(
             f"point {points[off][0].tolist()} is off the image of width {width} and height "
             f"{height}; {remedy}"
+        )
+
+
+def _check_rotated_boxes(prompts: Prompts, size_hw: tuple[int, int], remedy: str) -> None:
+    boxes, (height, width) = prompts.rotated_boxes, size_hw
+    assert boxes is not None
+    if prompts.boxes_xyxy is not None:
+        raise InputError(
+            "boxes and rotated boxes are both given; give one of the two: a box is a rotated box "
+            "of angle 0"
+        )
+    flat = (boxes[:, 2:4] <= 0).any(axis=1)
+    if flat.any():
+        raise InputError(
+            f"rotated box {boxes[flat][0].tolist()} has no size; expected (cx, cy, w, h, "
+            "angle_deg) with w > 0 and h > 0"
+        )
+    # Two rectangles are apart if and only if they are along a side of one of them.
+    corners = corners_of(boxes)
+    beside = (corners.max(axis=1) < -SLACK) | (
+        corners.min(axis=1) > np.array([width, height]) + SLACK
+    )
+    ends = np.array([[0, 0], [width, 0], [width, height], [0, height]]) - boxes[:, None, :2]
+    for start, end, size in ((0, 1, boxes[:, 2]), (0, 3, boxes[:, 3])):
+        side = (corners[:, end] - corners[:, start]) / size[:, None]
+        along = (ends * side[:, None]).sum(axis=-1)
+        beside |= (
+            (along.min(axis=1) > size / 2 + SLACK) | (along.max(axis=1) < -size / 2 - SLACK)
+        )[:, None]
+    if beside.any():
+        raise InputError(
+            f"rotated box {boxes[beside.any(axis=1)][0].tolist()} lies beside the image of width "
+            f"{width} and height {height}; {remedy}"
         )
 
 

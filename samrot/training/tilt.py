@@ -138,7 +138,7 @@ class TiltObjective(TrainingObjective):
         for index in indices:
             angle_deg = np.random.default_rng([self.seed, index]).uniform(-REACH_DEG, REACH_DEG)
             photo = tilted(read_image(paths[index], apply_exif=apply_exif), angle_deg, "cut")
-            close += abs(canonicalizer.estimate_tilt(photo).tilt_deg - angle_deg) <= CLOSE_DEG
+            close += abs(canonicalizer.estimate_tilt([photo]).tilt_deg - angle_deg) <= CLOSE_DEG
         return {self.measure: torch.tensor(close), "count": torch.tensor(len(indices))}
 
     def save(self, model: nn.Module, path: Path) -> None:

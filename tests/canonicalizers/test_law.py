@@ -154,3 +154,25 @@ def test_escnn_export_is_the_same_network() -> None:
     trained(images)  # moves the running statistics
     trained.eval()
     torch.testing.assert_close(trained.export()(images), trained(images), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["orbit_cnn", "gcnn"])
+def test_photos_of_one_pose_sum_their_evidence(architecture: str) -> None:
+    canonicalizer = small(architecture, "square")
+    images = [random_photo(seed, 40 + seed, 57) for seed in range(5)]
+    together = canonicalizer.estimate_many(images)
+    log_probabilities = sum(canonicalizer.logits(image).log_softmax(0) for image in images)
+    expected = log_probabilities.softmax(0).numpy()  # type: ignore[union-attr]
+    np.testing.assert_allclose(together.probabilities, expected, atol=1e-9)
+    assert together.element == expected.argmax()
+    # Turned together they keep the law; their order does not matter, and one is itself.
+    for k in range(4):
+        turned = canonicalizer.estimate_many([move_image(image, k) for image in images[::-1]])
+        assert turned.element == C4.compose(k, together.element)
+        np.testing.assert_allclose(turned.probabilities, np.roll(expected, k), atol=1e-9)
+    alone = canonicalizer.estimate(images[0])
+    np.testing.assert_array_equal(
+        alone.probabilities, canonicalizer.logits(images[0]).double().softmax(0).numpy()
+    )
+    with pytest.raises(InputError, match="images holds no photo; expected at least one"):
+        canonicalizer.estimate_many([])

@@ -176,3 +176,15 @@ def test_messages(scenes_folder: Path, tmp_path: Path, capsys: pytest.CaptureFix
     ):
         assert main([*common, "--canonicalizer.architecture", *options]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_burst_has_one_tilt() -> None:
+    """Evidence for the tilt is summed in the frame that the photos share."""
+    canonicalizer = samrot.load_canonicalizer("so2")
+    images = [random_photo(seed, 64, 80) for seed in range(3)]
+    together = canonicalizer.estimate_many(images)
+    assert canonicalizer.estimate_many(images[::-1]).tilt_deg == together.tilt_deg
+    turned = canonicalizer.estimate_many([move_image(image, 1) for image in images])
+    assert (turned.element, turned.tilt_deg) == ((together.element + 1) % 4, together.tilt_deg)
+    alone, one = canonicalizer.estimate(images[0]), canonicalizer.estimate_many(images[:1])
+    assert (alone.element, alone.tilt_deg) == (one.element, one.tilt_deg)

@@ -191,6 +191,29 @@ def test_boxes_and_points_add_up(photos: Path, tmp_path: Path) -> None:
     assert prompts[2]["labels"] == [1, 0]
 
 
+def test_rotated_boxes(photos: Path, tmp_path: Path) -> None:
+    """On the command line and in a file; a box at a quarter turn is the plain box."""
+    photo, path = str(photos / "upright.png"), tmp_path / "prompts.json"
+    rotated = ["30.5", "28.5", "29", "29", "90", "30.5", "28.5", "29", "27", "-30"]
+    out = tmp_path / "out"
+    assert main(["segment", photo, *BOX, "--rotated-box", *rotated, "--out", str(out)]) == 0
+    content, (plain, quarter, tilted) = read_masks(out / "upright")
+    assert np.array_equal(plain, quarter)
+    assert (plain & tilted).sum() / (plain | tilted).sum() > 0.7
+    assert content["encoder_passes"] == 2
+    prompts = [found["prompt"] for found in content["objects"]]
+    assert prompts[2] == {
+        "rotated_box": [30.5, 28.5, 29, 27, -30], "box": None, "points": [], "labels": [],
+    }  # fmt: skip
+    path.write_text(json.dumps({"upright.png": prompts}))
+    again = tmp_path / "again"
+    assert main(["segment", photo, "--prompts", str(path), "--out", str(again)]) == 0
+    for mask, expected in zip(
+        read_masks(again / "upright")[1], (plain, quarter, tilted), strict=True
+    ):
+        assert np.array_equal(mask, expected)
+
+
 def test_results_among_the_photos_are_no_photos(photos: Path) -> None:
     (photos / "broken.jpg").unlink()
     (photos / "folder.png").mkdir()
@@ -231,6 +254,7 @@ def test_a_photo_that_breaks_leaves_no_old_result(photos: Path, tmp_path: Path) 
         (["{photos}"], "nothing says what to segment"),
         (["{photos}", *BOX, "--everything", "true"], "box or point, everything says what to"),
         (["{photos}", "--box", "1", "2", "3"], "box has 3 and point 0 numbers"),
+        (["{photos}", "--rotated_box", "1", "2", "3"], "rotated_box has 3 numbers; expected cx cy"),
         (["{photos}", "--point", "1", "2", "--label", "1", "0"], "labels are 2 for 1 points"),
         (["{photos}", *BOX, "--frame", "turned"], "frame is 'turned'"),
         (["{photos}", "--prompts", "p.txt"], "prompts p.txt does not exist"),
@@ -287,6 +311,7 @@ def test_bad_settings(
         ("p.json", "[]", "holds a list; expected an object that maps file names"),
         ("p.json", '{"a.jpg": [{"bbox": []}]}', "a.jpg, object 0 is {'bbox': []}; expected some"),
         ("p.json", '{"a.jpg": [{"box": [1, 2]}]}', "box [1.0, 2.0] has 2 numbers; expected 4"),
+        ("p.json", '{"a.jpg": [{"rotated_box": [1, 2]}]}', "has 2 numbers; expected 5: cx, cy,"),
         ("p.json", '{"a.jpg": [{"points": [[1]]}]}', "point [1.0] has 1 numbers; expected 2"),
         ("p.json", '{"a.jpg": [{"points": 3}]}', "a.jpg, object 0"),
     ],

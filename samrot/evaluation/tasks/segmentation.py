@@ -21,6 +21,7 @@ from samrot.evaluation.report.segmentation import segmentation_report
 from samrot.evaluation.settings import DETECTOR, EvaluateSettings, sample
 from samrot.evaluation.summary import summarise
 from samrot.evaluation.table import detail_tables, summary_csv, summary_latex, summary_table
+from samrot.robust.object_frames import encode_objects
 from samrot.robust.orbit import average_masks, find_frames, mean_predicted_iou
 from samrot.robust.pipeline import CanonicalImage, Pipeline
 from samrot.runtime.background import in_background
@@ -255,7 +256,7 @@ class SegmentationTask:
         """Mean predicted IoU; the masks are not kept."""
         assert image is not None
         assert self.memo is not None
-        boxes = Prompts(boxes_xyxy=prompts.boxes_xyxy)
+        boxes = prompts.prompts
         asked = image.frame.canonical_prompts(boxes, in_canonical=prompts.in_canonical)
         key = self.memo.question(image.encoding, asked)
         if key not in photo.sureties:
@@ -279,29 +280,39 @@ class SegmentationTask:
                     "segmenter.name is detector, but the detector returned no masks; expected "
                     "samrot.Detections(boxes_xyxy, scores, category_ids, masks)"
                 )
-            yield SegmentedBatch(photo, segmented, prompts.masks, np.ones(len(prompts)))
+            rows = np.arange(len(prompts))
+            yield SegmentedBatch(photo, segmented, prompts.masks, np.ones(len(prompts)), rows)
             return
-        batches = self._masks(segmented, image)
-        while True:
-            with photo.timed("decode"):
-                best = next(batches, None)
-                if best is None:
-                    return
-                masks = best.masks[:, 0].cpu().numpy()
-                scores = best.scores[:, 0].cpu().double().numpy()
-            yield SegmentedBatch(photo, segmented, masks, scores)
+        with photo.timed("encode"):
+            parts = encode_objects(
+                self.pipeline, segmented.asked.image, image, prompts.rotated_boxes, {}
+            )
+        segmented.objects.extend(part.image.frame for part in parts if part.image is not image)
+        for part in parts:
+            rows = part.rows if len(parts) > 1 else np.arange(len(prompts))
+            batches = self._masks(segmented, part.image, prompts.prompts[rows])
+            while True:
+                with photo.timed("decode"):
+                    best = next(batches, None)
+                    if best is None:
+                        break
+                    masks = best.masks[:, 0].cpu().numpy()
+                    scores = best.scores[:, 0].cpu().double().numpy()
+                rows, of_batch = rows[len(masks) :], rows[: len(masks)]
+                yield SegmentedBatch(photo, segmented, masks, scores, of_batch)
 
-    def _masks(self, segmented: MethodView, image: CanonicalImage) -> Iterator[Segmentation]:
-        boxes = Prompts(boxes_xyxy=segmented.prompts.boxes_xyxy)
+    def _masks(
+        self, segmented: MethodView, image: CanonicalImage, prompts: Prompts
+    ) -> Iterator[Segmentation]:
         chosen = self.settings.segmenter
         if segmented.method.averages:
             images = [image for image in segmented.images if image is not None]
             return average_masks(
-                self.pipeline, images, boxes, multimask=chosen.multimask, refine=chosen.refine
+                self.pipeline, images, prompts, multimask=chosen.multimask, refine=chosen.refine
             )
         return self.pipeline.best_masks(
             image,
-            boxes,
+            prompts,
             multimask=chosen.multimask,
             refine=chosen.refine,
             in_canonical=segmented.prompts.in_canonical,
