@@ -7,10 +7,16 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from samrot.canonicalizers import Canonicalizer, load_canonicalizer
+    from samrot.canonicalizers import (
+        Canonicalizer,
+        load_canonicalizer,
+        push_to_hub,
+        save_pretrained,
+    )
     from samrot.data.images import read_image
     from samrot.errors import InputError
     from samrot.geometry.pose import Pose
+    from samrot.model_card import ModelCard
     from samrot.robust.canonicalized import canonicalized
     from samrot.robust.mask_generator import RobustMaskGenerator
     from samrot.robust.module import CanonicalizedModule
@@ -25,13 +31,16 @@ _HOMES = {
     "Detections": "structures.detections",
     "EncoderSettings": "segmenters",
     "InputError": "errors",
+    "ModelCard": "model_card",
     "Pose": "geometry.pose",
     "RobustMaskGenerator": "robust.mask_generator",
     "RobustPredictor": "robust.predictor",
     "canonicalized": "robust.canonicalized",
     "load_canonicalizer": "canonicalizers",
     "load_segmenter": "segmenters",
+    "push_to_hub": "canonicalizers",
     "read_image": "data.images",
+    "save_pretrained": "canonicalizers",
 }
 
 __all__ = [
@@ -40,6 +49,7 @@ __all__ = [
     "Detections",
     "EncoderSettings",
     "InputError",
+    "ModelCard",
     "Pose",
     "RobustMaskGenerator",
     "RobustPredictor",
@@ -47,7 +57,9 @@ __all__ = [
     "canonicalized",
     "load_canonicalizer",
     "load_segmenter",
+    "push_to_hub",
     "read_image",
+    "save_pretrained",
 ]
 
 try:

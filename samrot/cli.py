@@ -173,6 +173,12 @@ def _doctor(arguments: Any) -> None:
     print(report())
 
 
+def _models(arguments: Any) -> None:
+    from samrot.commands.models import report
+
+    print(report())
+
+
 def _completion(arguments: Any) -> None:
     whole = ArgumentParser(prog="samrot", description=_overview())
     subcommands = whole.add_subcommands()
@@ -301,6 +307,9 @@ COMMANDS = {
         "--images 10 --out runs/demo",
         "samrot.commands.demo:DemoSettings",
         _demo,
+    ),
+    "models": Command(
+        "list models: bundled, installed by plug-ins, or known and absent", "", "", None, _models
     ),
     "doctor": Command("say what is installed, what works, what is missing", "", "", None, _doctor),
     "completion": Command(

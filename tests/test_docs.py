@@ -50,7 +50,13 @@ def test_python_in_documents_has_types(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-PAGES = ["README.md", "docs/index.md", "docs/custom-data.md", "docs/rotated-boxes.md"]
+PAGES = [
+    "README.md",
+    "docs/index.md",
+    "docs/custom-data.md",
+    "docs/plugins.md",
+    "docs/rotated-boxes.md",
+]
 
 
 @pytest.mark.parametrize("path", PAGES)

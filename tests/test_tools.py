@@ -14,6 +14,7 @@ import torch
 
 from samrot import weights
 from samrot.canonicalizers import load_canonicalizer
+from samrot.model_card import read_weight_file
 from tests.conftest import random_photo
 
 TOOLS = Path(__file__).parents[1] / "tools"
@@ -116,11 +117,12 @@ def test_bundle_weights(tmp_path: Path) -> None:
     source = TOOLS.parent / "samrot" / "pretrained" / "canonicalizer_c4.safetensors"
     done = run(
         "tools/bundle_weights.py", str(source), str(target),
-        "--data", "photos of ours", "--licence", "Apache-2.0",
+        "--data", "photos of ours", "--licence", "Apache-2.0", "--accuracy", '{"pose": 0.5}',
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     _, header = weights.load(target, format_name="samrot-canonicalizer")
     assert header["data"] == "photos of ours"
+    assert read_weight_file(target).card.accuracy == {"pose": 0.5}
     photo = random_photo(0, 40, 60)
     expected = load_canonicalizer(source).logits(photo)
     assert torch.equal(load_canonicalizer(target).logits(photo), expected)

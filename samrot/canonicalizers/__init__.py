@@ -3,16 +3,19 @@
 from samrot.canonicalizers.architectures import CANONICALIZERS
 from samrot.canonicalizers.canonicalizer import Canonicalizer
 from samrot.canonicalizers.checkpoints import (
-    BUNDLED,
-    CanonicalizerChoice,
-    as_canonicalizer,
     build_canonicalizer,
     load_base_weights,
-    load_canonicalizer,
     load_imagenet_weights,
     save_canonicalizer,
 )
+from samrot.canonicalizers.hub import push_to_hub, save_pretrained
+from samrot.canonicalizers.loading import (
+    CanonicalizerChoice,
+    as_canonicalizer,
+    load_canonicalizer,
+)
 from samrot.canonicalizers.thumbnail import Thumbnail
+from samrot.weights import BUNDLED
 
 __all__ = [
     "BUNDLED",
@@ -25,5 +28,7 @@ __all__ = [
     "load_base_weights",
     "load_canonicalizer",
     "load_imagenet_weights",
+    "push_to_hub",
     "save_canonicalizer",
+    "save_pretrained",
 ]

@@ -1,9 +1,8 @@
-"""Building, saving and loading canonicalizers, and those that are bundled."""
+"""Building, saving and loading canonicalizers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,16 +26,8 @@ from samrot.canonicalizers.thumbnail import Thumbnail
 from samrot.canonicalizers.tilt import TiltCanonicalizer, TiltNetwork, TiltRule
 from samrot.errors import InputError, check_choice, check_range
 from samrot.geometry.groups import C4, find_group
-from samrot.runtime.devices import find_device
 from samrot.structures.fingerprints import pack, union, unpack
 
-# Name -> weights, and the log-odds of landscape photos being upright.
-BUNDLED = {
-    "c4": ("canonicalizer_c4.safetensors", 0.0),
-    "c4_aspect": ("canonicalizer_c4.safetensors", 1.27),
-    "d4": ("canonicalizer_d4.safetensors", 0.0),
-    "so2": ("canonicalizer_so2.safetensors", 0.0),
-}
 _FORMAT = "samrot-canonicalizer"
 # Field of a checkpoint's header -> types of its value.
 _HEADER: dict[str, tuple[type, ...]] = {
@@ -70,21 +61,6 @@ _TILT_HEADER: dict[str, tuple[type, ...]] = {
     "dead_band_deg": (float, int),
     "unknown_below": (float, int),
 }
-
-
-@dataclass(kw_only=True)
-class CanonicalizerChoice:
-    """Which canonicalizer.
-
-    Args:
-        name: c4, c4_aspect, d4, so2, or the path of a checkpoint.
-    """
-
-    name: str = "c4"
-
-    def load(self, device: str) -> Canonicalizer:
-        """The canonicalizer, on that device."""
-        return load_canonicalizer(self.name, device=device)
 
 
 def build_canonicalizer(
@@ -153,9 +129,9 @@ def load_base_weights(canonicalizer: Canonicalizer, base: str) -> None:
     Raises:
         InputError: if there is no such base, or its weights do not fit.
     """
-    check_choice("canonicalizer.base", base, BUNDLED)
+    check_choice("canonicalizer.base", base, weights.BUNDLED)
     own = canonicalizer.network.state_dict()
-    shared = load_canonicalizer(base).network.state_dict()
+    shared = load_checkpoint(base).network.state_dict()
     weights.load_into(canonicalizer.network, {**own, **shared}, base)
     for name, parameter in canonicalizer.network.named_parameters():
         parameter.requires_grad_(name not in shared)
@@ -201,67 +177,77 @@ def save_canonicalizer(
         header["set_threshold"] = canonicalizer.set_threshold
     if canonicalizer.trained_on is not None:
         header["trained_on"] = pack(canonicalizer.trained_on.tolist())
-    weights.save(path, state, format_name=_FORMAT, header=header)
+    write_checkpoint(path, state, header)
 
 
 def _own_state(network: nn.Module, base: str | None) -> dict[str, Tensor]:
     """The weights of a network, without those of its base."""
     if isinstance(network, EscnnWRN | EscnnVectors):
         network = network.export()
-    shared = {} if base is None else load_canonicalizer(base).network.state_dict()
+    shared = {} if base is None else load_checkpoint(base).network.state_dict()
     return {name: tensor for name, tensor in network.state_dict().items() if name not in shared}
 
 
-def as_canonicalizer(
-    canonicalizer: Canonicalizer | str | Path | None, device: str
-) -> Canonicalizer | None:
-    """A canonicalizer that may be given as a name or path for ``load_canonicalizer``."""
-    if isinstance(canonicalizer, str | Path):
-        return load_canonicalizer(canonicalizer, device=device)
-    return canonicalizer
+def read_checkpoint(name: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
+    """The path, weights and header of a checkpoint; those that it shares with a base among them.
+
+    Args:
+        name: name of a bundled one, or path of a checkpoint that ``save_canonicalizer`` wrote.
+
+    Returns:
+        Its path, its weights as float32, and its header; the base of a tilt network, which is a
+        canonicalizer of its own, stays named there.
+
+    Raises:
+        InputError: if there is no such file, or it is no such checkpoint or damaged.
+    """
+    path, bundled = Path(name), {}
+    if str(name) in weights.BUNDLED:
+        file_name, aspect_log_odds = weights.BUNDLED[str(name)]
+        path, bundled = weights.bundled(file_name), {"aspect_log_odds": aspect_log_odds}
+    state, header = weights.load(path, format_name=_FORMAT)
+    if str(header.get("architecture")) in TILT_NETWORKS:
+        return path, state, header
+    if bundled and header.get("aspect_log_odds") != bundled["aspect_log_odds"]:
+        header.pop("set_threshold", None)  # it was calibrated with those of the file
+    header |= bundled
+    if header.get("base") is None:
+        return path, state, header
+    check_choice(f"{path}: base", header["base"], weights.BUNDLED)
+    _, shared, of_base = read_checkpoint(header.pop("base"))
+    trained_on = union(unpack(header.pop("trained_on", None)), unpack(of_base.get("trained_on")))
+    if trained_on is not None:
+        header["trained_on"] = pack(trained_on.tolist())
+    return path, {**shared, **state}, header
+
+
+def write_checkpoint(path: str | Path, state: dict[str, Tensor], header: dict[str, Any]) -> None:
+    """Write weights and header as ``read_checkpoint`` gives them."""
+    kept = {name: value for name, value in header.items() if name != "format"}
+    weights.save(path, state, format_name=_FORMAT, header=kept)
 
 
 @torch.inference_mode(False)  # tensors made in it could not be used elsewhere
-def load_canonicalizer(name: str | Path = "c4", *, device: str = "cpu") -> Canonicalizer:
-    """A trained canonicalizer, ready for inference.
+def load_checkpoint(name: str | Path) -> Canonicalizer:
+    """A canonicalizer from its weight file, on the CPU, ready for inference.
 
     Args:
-        name: ``"c4"`` (bundled default, blind to the aspect ratio), ``"c4_aspect"`` (bundled, the
-            same and the evidence of the aspect ratio), ``"d4"`` (bundled, mirror images too),
-            ``"so2"`` (bundled, any angle), or the path of a checkpoint that ``samrot train`` wrote.
-        device: where it runs.
+        name: as of ``read_checkpoint``.
 
     Raises:
-        InputError: if the name is unknown, or the file is no such checkpoint or damaged.
+        InputError: as ``read_checkpoint``.
     """
-    device = find_device(device)
-    path, bundled = Path(name), {}
-    if str(name) in BUNDLED:
-        file_name, aspect_log_odds = BUNDLED[str(name)]
-        path, bundled = weights.bundled(file_name), {"aspect_log_odds": aspect_log_odds}
-    if not path.is_file():
-        raise InputError(
-            f"canonicalizer {str(name)!r} is neither bundled nor a file; expected one of "
-            f"{', '.join(BUNDLED)}, or the path of a checkpoint that samrot train wrote"
-        )
-    state, header = weights.load(path, format_name=_FORMAT)
+    path, state, header = read_checkpoint(name)
     trained_on, set_threshold = unpack(header.get("trained_on")), header.get("set_threshold")
     if set_threshold is not None:
         check_range(f"{path}: set_threshold", set_threshold, 0, 1)
     if str(header.get("architecture")) in TILT_NETWORKS:
         tilted = _rebuild_tilted(path, state, header)
         tilted.trained_on = union(trained_on, tilted.trained_on)
-        return tilted.eval().requires_grad_(False).to(device)
-    if header.get("base") is not None:
-        check_choice(f"{path}: base", header["base"], BUNDLED)
-        base = load_canonicalizer(header["base"])
-        state = {**base.network.state_dict(), **state}
-        trained_on = union(trained_on, base.trained_on)
-    canonicalizer = _rebuild(path, state, {**_NEWER, **header, **bundled})
-    canonicalizer.trained_on = trained_on
-    if canonicalizer.aspect_log_odds == header["aspect_log_odds"]:  # that it was calibrated with
-        canonicalizer.set_threshold = set_threshold
-    return canonicalizer.eval().requires_grad_(False).to(device)
+        return tilted.eval().requires_grad_(False)
+    canonicalizer = _rebuild(path, state, {**_NEWER, **header})
+    canonicalizer.trained_on, canonicalizer.set_threshold = trained_on, set_threshold
+    return canonicalizer.eval().requires_grad_(False)
 
 
 def _rebuild(path: Path, state: dict[str, Tensor], header: dict[str, Any]) -> Canonicalizer:
@@ -293,8 +279,8 @@ def build_tilt_canonicalizer(
 
 
 def _after_base(base: str, network: nn.Module, size: int, rule: TiltRule) -> TiltCanonicalizer:
-    check_choice("canonicalizer base", base, BUNDLED)
-    exact_part = load_canonicalizer(base)
+    check_choice("canonicalizer base", base, weights.BUNDLED)
+    exact_part = load_checkpoint(base)
     tilted = TiltCanonicalizer(exact_part, network, Thumbnail(size, "square"), rule)
     tilted.network.requires_grad_(False)
     tilted.trained_on, tilted.set_threshold = exact_part.trained_on, exact_part.set_threshold

@@ -20,6 +20,7 @@ ESCNN_REMEDY = "pip install 'samrot[escnn]' && pip install --no-deps escnn==1.0.
 # Optional package -> the extra of samrot that installs it, by which it is listed.
 EXTRAS = {
     "faster_coco_eval": "fast",
+    "huggingface_hub": "hub",
     "peft": "lora",
     "pillow_heif": "heif",
     "shtab": "completion",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from samrot.evaluation.methods import METHODS
+from samrot.evaluation.methods import find_method
 from samrot.evaluation.views import OrbitView
 from samrot.runtime.records import Record
 from samrot.scoring.resampled import Matches, draw_counts, interval
@@ -37,7 +37,7 @@ class KeptMatches:
             (method, view.key, kind): [] for method in methods for view in views for kind in kinds
         }
         self._correct: dict[str, list[int]] = {
-            method: [] for method in methods if METHODS[method].estimates
+            method: [] for method in methods if find_method(method).estimates
         }
 
     def update(self, record: Record) -> None:

@@ -1,15 +1,17 @@
 """The methods that are compared: each a source of poses.
 
 To add one: a function from the canonicalizer and the view to a pose source, and a line in
-``METHODS``.
+``METHODS``; or, from another package, an entry point of the group ``samrot.methods``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from samrot.canonicalizers import Canonicalizer
+from samrot.errors import check_choice
 from samrot.evaluation.views import OrbitView
 from samrot.robust.pose_sources import (
     UPRIGHT,
@@ -19,6 +21,7 @@ from samrot.robust.pose_sources import (
     UnsureCanonicalizer,
     WholeOrbit,
 )
+from samrot.runtime.plugins import find_plugins
 
 
 @dataclass(frozen=True)
@@ -74,3 +77,28 @@ METHODS = {
     # The mean of the masks' logits over the orbit.
     "tta": Method(lambda _, view: WholeOrbit(view.group), undoes_pose=False, averages=True),
 }
+
+
+def find_method(name: str) -> Method:
+    """A method of the evaluation of a segmenter.
+
+    Args:
+        name: a key of ``METHODS``, or the name of one that an installed package brings.
+
+    Raises:
+        InputError: if there is none of that name; or if that of another package fails, or gives no
+            ``Method``.
+    """
+    return METHODS[name] if name in list(METHODS) else _plugin_method(str(name))
+
+
+@cache  # it is asked for at every view of every photo
+def _plugin_method(name: str) -> Method:
+    plugins = find_plugins("methods")
+    check_choice("methods entry", name, [*METHODS, *plugins])
+    method = plugins[name].make()
+    if not isinstance(method, Method):
+        raise plugins[name].refusal(
+            f"gives a {type(method).__name__}; expected a samrot.evaluation.methods.Method"
+        )
+    return method

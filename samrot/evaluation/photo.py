@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from samrot.evaluation.methods import METHODS, Method
+from samrot.evaluation.methods import Method, find_method
 from samrot.evaluation.prompts import ViewPrompts
 from samrot.evaluation.views import OrbitView
 from samrot.geometry.rle import RLE
@@ -115,7 +115,7 @@ class MethodView:
     @property
     def method(self) -> Method:
         """How the view is treated."""
-        return METHODS[self.asked.method]
+        return find_method(self.asked.method)
 
     @property
     def view(self) -> OrbitView:

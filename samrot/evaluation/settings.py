@@ -11,7 +11,7 @@ import numpy as np
 from samrot.canonicalizers import CanonicalizerChoice
 from samrot.data.coco import DataSettings
 from samrot.errors import InputError, check_choice, check_count
-from samrot.evaluation.methods import METHODS, POSE_METHODS
+from samrot.evaluation.methods import POSE_METHODS, find_method
 from samrot.evaluation.prompts import PromptSettings
 from samrot.evaluation.views import ANGLES, OrbitView, check_views, find_views
 from samrot.robust.pipeline import TILT_POLICIES
@@ -56,13 +56,21 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         for value in self.methods:
-            check_choice("methods entry", value, self.known_methods)
+            self.check_method(value)
         if not self.methods or len(set(self.methods)) < len(self.methods):
             raise InputError(f"methods is {self.methods}; expected each once, and at least one")
         if self.limit is not None:
             check_count("limit", self.limit, 1)
         for name in ("devices", "nodes"):
             check_count(name, getattr(self, name), 1)
+
+    def check_method(self, name: str) -> None:
+        """Refuse a method that is not known to this task.
+
+        Raises:
+            InputError: naming those that are.
+        """
+        check_choice("methods entry", name, self.known_methods)
 
     def input_files(self) -> dict[str, str | None]:
         """Setting -> file, of those whose content is part of what is run."""
@@ -75,6 +83,7 @@ class EvaluateSettings(RunSettings):
 
     Methods that segment more than one turn of a photo: confidence (the segmenter's predicted IoU
     picks the turn), hybrid (the canonicalizer does where it is sure), tta (mean of the logits).
+    Installed packages may bring more (``samrot models``).
 
     Args:
         data: a COCO-format dataset of upright photos.
@@ -99,7 +108,6 @@ class EvaluateSettings(RunSettings):
             grow.
     """
 
-    known_methods: ClassVar[Collection[str]] = METHODS
     may_grow: ClassVar[Collection[str]] = ("limit", "bootstrap")
 
     data: DataSettings
@@ -150,6 +158,10 @@ class EvaluateSettings(RunSettings):
         check_count("bootstrap", self.bootstrap, 0)
         check_count("images_per_batch", self.images_per_batch, 1)
 
+    def check_method(self, name: str) -> None:
+        """See ``RunSettings``; those of other packages are known too."""
+        find_method(name)
+
     def input_files(self) -> dict[str, str | None]:
         """Annotations, prompts and checkpoints."""
         file = self.prompts.file
@@ -165,7 +177,8 @@ class EvaluateSettings(RunSettings):
         }
 
     def _check_methods(self) -> None:
-        many = [name for name in self.methods if name not in POSE_METHODS]
+        found = {name: find_method(name) for name in self.methods}
+        many = [name for name, method in found.items() if method.averages or method.asks_segmenter]
         if many and self.segmenter.name == DETECTOR:
             raise InputError(
                 f"methods holds {many[0]}, which asks a segmenter, but segmenter.name is "
@@ -177,10 +190,11 @@ class EvaluateSettings(RunSettings):
                 "prompts.source is gt-rotated; leave it out, or set prompts.source to gt"
             )
         differ = self.prompts.source == "detector" or isinstance(self.prompts.file, dict)
-        if differ and "tta" in self.methods:
+        averaging = [name for name, method in found.items() if method.averages]
+        if differ and averaging:
             raise InputError(
-                "methods holds tta, whose masks are of the same prompts in every turn, but the "
-                "detector gives others in each; leave it out, or set prompts.source to gt"
+                f"methods holds {averaging[0]}, whose masks are of the same prompts in every turn, "
+                "but the detector gives others in each; leave it out, or set prompts.source to gt"
             )
 
     @property

@@ -12,7 +12,7 @@ import numpy as np
 
 from samrot.data.coco import CocoDataset
 from samrot.evaluation.intervals import KeptMatches
-from samrot.evaluation.methods import METHODS
+from samrot.evaluation.methods import find_method
 from samrot.evaluation.prompts import GROUND_TRUTH_SOURCES
 from samrot.evaluation.results import ResultsFile, coco_results
 from samrot.evaluation.settings import EvaluateSettings
@@ -129,7 +129,7 @@ class _MethodRecords:
     """What is collected of the records of one method, one photo after the other."""
 
     def __init__(self, method: str, views: list[OrbitView]) -> None:
-        self.method = METHODS[method]
+        self.method = find_method(method)
         self.views, self.group = views, name_group(views)
         self.ious: dict[str, list[float]] = {view.key: [] for view in views}
         self.equivariance = Equivariance()

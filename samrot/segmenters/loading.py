@@ -19,6 +19,7 @@ from segment_anything.modeling import Sam
 from samrot import weights
 from samrot.errors import InputError, check_choice, check_count
 from samrot.runtime.devices import find_device
+from samrot.runtime.plugins import Plugin, find_plugins
 from samrot.segmenters.fast_decoder import DecoderSettings
 from samrot.segmenters.fast_encoder import EncoderSettings
 from samrot.segmenters.filled_box import FilledBoxSegmenter
@@ -33,13 +34,12 @@ from samrot.structures.fingerprints import pack, unpack
 
 _Settings = TypeVar("_Settings", EncoderSettings, DecoderSettings)
 _MINI_FORMAT = "samrot-sam-mini"
-_MINI_FILE = "sam_mini.safetensors"
 # Version in the header of a checkpoint -> architecture; samrot 0.1.0 wrote no version.
 MINI_VERSIONS: dict[int, Callable[..., Sam]] = {1: build_sam_mini_1, 2: build_sam_mini}
 
 
 def _load_mini(checkpoint: str | Path | None, device: str) -> SamSegmenter:
-    path = weights.bundled(_MINI_FILE) if checkpoint is None else Path(checkpoint)
+    path = weights.bundled(weights.SAM_MINI) if checkpoint is None else Path(checkpoint)
     state, header = weights.load(path, format_name=_MINI_FORMAT)
     version = header.get("version", 1)
     check_choice(f"{path}: version", version, MINI_VERSIONS)
@@ -108,7 +108,8 @@ def load_segmenter(
 
     Args:
         name: ``sam_mini`` (bundled), ``sam_vit_b``, ``sam_vit_l``, ``sam_vit_h``,
-            ``transformers``, ``grabcut`` or ``box``.
+            ``transformers``, ``grabcut``, ``box``, or the name of one that an installed package
+            brings (``samrot models``).
         checkpoint: weight file, for transformers a folder or hub id; None takes the bundled one,
             or the official one from the weights folder (``weights/README.md``).
         device: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto``: the fastest that is there.
@@ -119,13 +120,18 @@ def load_segmenter(
 
     Raises:
         InputError: if the name is unknown, or the file missing, damaged or of another architecture;
-            or if the encoder or decoder settings do not fit the segmenter.
+            if that of another package fails, or gives no segmenter; or if the encoder or decoder
+            settings do not fit the segmenter.
     """
-    check_choice("segmenter", name, SEGMENTERS)
+    plugins = {} if name in list(SEGMENTERS) else find_plugins("segmenters")
+    check_choice("segmenter", name, [*SEGMENTERS, *plugins])
     device = find_device(device)
     encoder = _as_settings("encoder", encoder, EncoderSettings)
     decoder = _as_settings("decoder", decoder, DecoderSettings)
-    segmenter = SEGMENTERS[name](checkpoint, device)
+    if name in plugins:
+        segmenter = _from_plugin(plugins[name], checkpoint, device)
+    else:
+        segmenter = SEGMENTERS[name](checkpoint, device)
     if encoder == EncoderSettings() and decoder == DecoderSettings():
         return segmenter
     if not isinstance(segmenter, SamSegmenter):
@@ -136,6 +142,23 @@ def load_segmenter(
     faster = SamSegmenter(segmenter.sam, segmenter.name, encoder=encoder, decoder=decoder)
     faster.trained_on = segmenter.trained_on
     return faster
+
+
+def _from_plugin(plugin: Plugin, checkpoint: str | Path | None, device: str) -> Segmenter:
+    """The segmenter of another package.
+
+    Raises:
+        InputError: if it fails, or lacks what a segmenter has.
+    """
+    segmenter = plugin.make(checkpoint, device)
+    for attribute in ("name", "predicts_scores", "device", "encode", "decode"):
+        if not hasattr(segmenter, attribute):
+            raise plugin.refusal(
+                f"gives a {type(segmenter).__name__} without {attribute}; expected what "
+                "samrot.segmenters.Segmenter asks for"
+            )
+    made: Segmenter = segmenter
+    return made
 
 
 def _as_settings(name: str, given: Any, kind: type[_Settings]) -> _Settings:
@@ -166,8 +189,8 @@ class SegmenterSettings(SegmenterWeights):
     """Which segmenter, and how it is asked.
 
     Args:
-        name: sam_mini, sam_vit_b, sam_vit_l, sam_vit_h, transformers, grabcut, box (fills the box)
-            or detector (the masks of the live detector itself).
+        name: sam_mini, sam_vit_b, sam_vit_l, sam_vit_h, transformers, grabcut, box (fills the box),
+            detector (the masks of the live detector itself), or the name of an installed plug-in.
         checkpoint: weight file, folder or hub id; None for the bundled or official one.
         encoder: how the image encoder of a segment_anything model computes; faster ways.
         decoder: how its mask decoder computes; faster ways.

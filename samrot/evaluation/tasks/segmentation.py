@@ -14,7 +14,7 @@ from samrot.canonicalizers import Canonicalizer
 from samrot.data.coco import CocoDataset
 from samrot.errors import InputError
 from samrot.evaluation.mask_records import MaskRecorder
-from samrot.evaluation.methods import METHODS
+from samrot.evaluation.methods import find_method
 from samrot.evaluation.photo import AskedView, MethodView, Photo, PromptedFrame, SegmentedBatch
 from samrot.evaluation.prompts import PromptSource, ViewPrompts, build_prompt_source
 from samrot.evaluation.report.segmentation import segmentation_report
@@ -68,7 +68,7 @@ class SegmentationTask:
         if segmenter is None and settings.segmenter.name != DETECTOR:
             segmenter = settings.segmenter.load(device)
         self.canonicalizer: Canonicalizer | None = None
-        if any(METHODS[method].needs_canonicalizer for method in settings.methods):
+        if any(find_method(method).needs_canonicalizer for method in settings.methods):
             self.canonicalizer = settings.canonicalizer.load(device)
         overlap = device != "cpu" if overlap is None else overlap
         self.map_stage: Any = in_background if overlap else map
@@ -76,7 +76,7 @@ class SegmentationTask:
         if segmenter is not None:
             self.memo = MemoSegmenter(segmenter, images_per_batch=settings.images_per_batch)
             self.pipeline = Pipeline(self.memo)
-            asked = [name for name in settings.methods if METHODS[name].asks_segmenter]
+            asked = [name for name in settings.methods if find_method(name).asks_segmenter]
             if asked and not segmenter.predicts_scores:
                 raise InputError(
                     f"methods holds {asked[0]}, which goes by the predicted IoU, but "
@@ -184,8 +184,8 @@ class SegmentationTask:
         for method in self.settings.methods:
             for view in self.views:
                 image = images[view.key]
-                with photo.timed("canonicalize" if METHODS[method].estimates else "read"):
-                    source = METHODS[method].pose_source(self.canonicalizer, view)
+                with photo.timed("canonicalize" if find_method(method).estimates else "read"):
+                    source = find_method(method).pose_source(self.canonicalizer, view)
                     frames = find_frames(image, source, tilt=self.settings.undone)
                 with photo.timed("prompt"):
                     candidates = [
@@ -239,7 +239,7 @@ class SegmentationTask:
     ) -> MethodView:
         """Which candidate it is: that of the largest mean predicted IoU, weights added."""
         candidates = asked.candidates
-        if METHODS[asked.method].averages:
+        if find_method(asked.method).averages:
             return MethodView(asked, candidates[0].frame, candidates[0].prompts, images)
         place = 0
         if len(candidates) > 1:
