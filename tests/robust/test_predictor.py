@@ -384,7 +384,9 @@ def test_a_batch_with_points_and_progress(sam_mini: object) -> None:
     predictor.set_image(images[0])
     alone = predictor.predict(points[0][1], labels[0][1], multimask_output=False)
     close(tuple(part[1] for part in found[0]), alone)
-    with pytest.raises(samrot.InputError, match="neither boxes, rotated_boxes nor point_coords are given"):
+    with pytest.raises(
+        samrot.InputError, match="neither boxes, rotated_boxes nor point_coords are given"
+    ):
         predictor.predict_batch(images)
     with pytest.raises(samrot.InputError, match="images are 2 and point_labels 1; expected point"):
         predictor.predict_batch(images, point_coords=points, point_labels=labels[:1])
