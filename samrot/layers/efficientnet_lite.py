@@ -40,9 +40,15 @@ class Convolutions(nn.Sequential):
         """(B, C, H, W) to (B, C', H', W')."""
         if not _fuses(images):
             return super().forward(images)
-        for conv, follower in zip_longest(self, list(self)[1:]):
-            if isinstance(conv, nn.Conv2d):
-                is_bounded = isinstance(follower, nn.ReLU6)
+        is_done = False  # what follows was done along
+        for layer, follower in zip_longest(self, list(self)[1:]):
+            if is_done:
+                is_done = False
+            elif type(layer) is not nn.Conv2d:  # wrapped, for low-rank updates
+                images = layer(images)
+            else:
+                conv, is_bounded = layer, isinstance(follower, nn.ReLU6)
+                is_done = is_bounded
                 images = torch.ops.mkldnn._convolution_pointwise(
                     images, conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation,
                     conv.groups, "hardtanh" if is_bounded else "none",

@@ -27,11 +27,14 @@ def add_lora(sam: Sam, rank: int) -> None:
             "segmenter.trained is 'lora', but peft is not installed; pip install 'samrot[lora]'"
         ) from error
     encoder = sam.image_encoder
-    # Attention's own output projection is read as a weight, past its forward: it cannot be adapted.
+    # Attention's own output projection is read as a weight, past its forward: it cannot be adapted;
+    # nor are depthwise convolutions, of whose filters each is of rank one already.
     names = [
         name
         for name, module in encoder.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d) and not name.endswith("out_proj")
+        if isinstance(module, nn.Linear | nn.Conv2d)
+        and getattr(module, "groups", 1) == 1
+        and not name.endswith("out_proj")
     ]
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names)
     sam.image_encoder = get_peft_model(encoder, config)

@@ -19,7 +19,7 @@ from samrot.testing import assert_commutes
 from tests.conftest import random_photo, small_options
 
 # escnn samples its filters in float32; the exported network is tested in float64.
-TOLERANCE = {"escnn_wrn": 1e-6, "escnn_so2": 1e-6}
+TOLERANCE = {"escnn_wrn": 1e-6, "escnn_so2": 1e-5}
 
 
 def law_violation(canonicalizer: Canonicalizer, image: np.ndarray) -> float:

@@ -97,7 +97,7 @@ def test_clicks(files: Path) -> None:
             "image_embeddings": predictor.get_image_embedding().numpy(),
             "point_coords": np.append(coords, [[[0, 0]]], axis=1).astype(np.float32),
             "point_labels": np.array([[1, -1]], dtype=np.float32),
-            "mask_input": np.zeros((1, 1, 256, 256), dtype=np.float32),
+            "mask_input": np.zeros((1, 1, 128, 128), dtype=np.float32),
             "has_mask_input": np.zeros(1, dtype=np.float32),
             "orig_im_size": np.array(photo.shape[:2], dtype=np.float32),
         },

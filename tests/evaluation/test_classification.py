@@ -11,8 +11,7 @@ import pytest
 import torch
 
 import samrot
-from samrot.canonicalizers import build_canonicalizer, save_canonicalizer
-from samrot.canonicalizers.checkpoints import CanonicalizerChoice
+from samrot.canonicalizers import CanonicalizerChoice, build_canonicalizer, save_canonicalizer
 from samrot.cli import main
 from samrot.data.classified_photos import ClassifiedPhotoSettings
 from samrot.evaluation.class_summary import nearest_element
