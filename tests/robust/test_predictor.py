@@ -93,7 +93,7 @@ def test_takes_a_sam_model_and_bgr(sam_mini: object) -> None:
     for a, b in zip(first.predict(box=box), second.predict(box=box), strict=True):
         assert np.array_equal(a, b)
     assert first.canonicalizer is not None
-    assert first.get_image_embedding(frame="canonical").shape == (1, 96, 64, 64)
+    assert first.get_image_embedding(frame="canonical").shape == (1, 576, 32, 32)
 
 
 def test_errors_leave_the_state_alone(sam_mini: object) -> None:
@@ -146,7 +146,7 @@ def test_errors_leave_the_state_alone(sam_mini: object) -> None:
         (lambda: RobustPredictor("sam_mini"), "segmenter is a str; expected what"),
         (
             lambda: predictor.predict_torch(
-                None, None, torch.zeros(2, 4), torch.zeros(1, 1, 256, 256)
+                None, None, torch.zeros(2, 4), torch.zeros(1, 1, 128, 128)
             ),
             "numbers of prompts differ",
         ),
@@ -297,7 +297,7 @@ def test_torch_calls_commute_with_rotation(k: int, sam_mini: object) -> None:
         )
     # PIL resizes in two passes, so that the resized photo itself turns only to rounding.
     agree = (results[1][0] == exact.move_tensor(results[0][0], k)).float().mean()
-    assert agree > 0.999
+    assert agree > 0.998
     torch.testing.assert_close(results[1][1], results[0][1], rtol=0, atol=1e-3)
 
 
@@ -312,7 +312,7 @@ def test_many_prompts_in_bounded_batches(sam_mini: object) -> None:
     torch.testing.assert_close(a.masks, b.masks, rtol=0, atol=1e-5 * float(b.masks.abs().max()))
     none = many.predict_prompts(Prompts(boxes_xyxy=np.zeros((0, 4))), multimask_output=True)
     assert none.masks.shape == (0, 3, 40, 60)
-    assert none.low_res_logits.shape == (0, 3, 256, 256)
+    assert none.low_res_logits.shape == (0, 3, 128, 128)
 
 
 @pytest.mark.parametrize(
@@ -385,7 +385,7 @@ def test_a_batch_with_points_and_progress(sam_mini: object) -> None:
     alone = predictor.predict(points[0][1], labels[0][1], multimask_output=False)
     close(tuple(part[1] for part in found[0]), alone)
     with pytest.raises(
-        samrot.InputError, match="neither boxes, rotated_boxes nor point_coords are"
+        samrot.InputError, match="neither boxes, rotated_boxes nor point_coords are given"
     ):
         predictor.predict_batch(images)
     with pytest.raises(samrot.InputError, match="images are 2 and point_labels 1; expected point"):
