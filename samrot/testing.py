@@ -148,8 +148,7 @@ def _of_canonicalizer(
     model: Canonicalizer, group: FiniteGroup, image: np.ndarray, tolerance: float | None
 ) -> Iterator[_Violation]:
     for violation in law_violations(model, image, group, tolerance=tolerance):
-        element, _, difference = violation.partition(": ")
-        yield _Violation("evidence or pose does", element, difference)
+        yield _Violation("evidence or pose does", *violation)
 
 
 def _of_answers(

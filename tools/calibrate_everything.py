@@ -17,7 +17,7 @@ from segment_anything.utils.amg import build_point_grid, calculate_stability_sco
 
 import samrot
 from samrot.data.coco import CocoDataset
-from samrot.data.photos import read_list
+from samrot.data.photos import select_photos
 
 CLICKS_PER_BATCH = 32
 FOUND = 0.5  # least IoU
@@ -65,12 +65,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=24)
     options = parser.parse_args()
     dataset = CocoDataset.load(options.images, options.annotations)
-    listed = {line.rpartition("/")[2] for line in read_list(options.list)}
-    image_ids = [
-        image_id
-        for image_id in dataset.image_ids
-        if dataset.image_path(image_id).name in listed and dataset.instances(image_id)
-    ][: options.limit]
+    dataset = select_photos(dataset, options.list, None)
+    image_ids = [i for i in dataset.image_ids if dataset.instances(i)][: options.limit]
     predictor = samrot.RobustPredictor(samrot.load_segmenter(options.segmenter), None)
     photos = [candidates(predictor, dataset, i, options.points_per_side) for i in image_ids]
     num_objects = sum(len(dataset.instances(i)) for i in image_ids)

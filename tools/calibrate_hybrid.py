@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import samrot
 from samrot.data.coco import CocoDataset
-from samrot.data.photos import read_list
+from samrot.data.photos import select_photos
 from samrot.geometry.plane import xywh_to_xyxy
 from samrot.structures.prompts import Prompts
 
@@ -37,12 +37,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=None)
     options = parser.parse_args()
     dataset = CocoDataset.load(options.images, options.annotations)
-    listed = {line.rpartition("/")[2] for line in read_list(options.list)}
-    image_ids = [
-        image_id
-        for image_id in dataset.image_ids
-        if dataset.image_path(image_id).name in listed and dataset.instances(image_id)
-    ][: options.limit]
+    dataset = select_photos(dataset, options.list, None)
+    image_ids = [i for i in dataset.image_ids if dataset.instances(i)][: options.limit]
     canonicalizer = samrot.load_canonicalizer(options.canonicalizer)
     predictor = samrot.RobustPredictor(samrot.load_segmenter(options.segmenter), None)
     shares, sureties = [], []

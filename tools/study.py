@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +26,10 @@ from tqdm import tqdm
 
 import samrot
 from samrot.data.images import list_images
+from samrot.evaluation.table import markdown
 from samrot.files import write_text
+from samrot.runtime.run_folder import describe_environment
+from samrot.scoring.resampled import draw_counts, interval
 
 ROOT = Path(__file__).parents[1]
 RESAMPLES = 1000
@@ -130,28 +132,12 @@ ITEMS: dict[str, Callable[[Said, dict[str, Any], Path | None], Iterator[Number]]
 }
 
 
-def interval(of_photos: np.ndarray, seeds: int) -> tuple[float, float]:
+def mean_interval(of_photos: np.ndarray, seeds: int) -> tuple[float, float]:
     """95 % interval of the mean, by resampling the photos; mean over the seeds."""
-    ends = []
-    for seed in range(seeds):
-        draws = np.random.default_rng(seed).integers(
-            len(of_photos), size=(RESAMPLES, len(of_photos))
-        )
-        ends.append(np.percentile(of_photos[draws].mean(axis=1), [2.5, 97.5]))
+    counts = (draw_counts(len(of_photos), RESAMPLES, seed) for seed in range(seeds))
+    ends = [interval(drawn @ of_photos / len(of_photos)) for drawn in counts]
     low, high = np.mean(ends, axis=0)
     return float(low), float(high)
-
-
-def commit() -> str:
-    """The commit of the code, or nothing outside of a clone."""
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
-    return done.stdout.strip()
 
 
 def run(item: str, said: Said, labels: Path | None, out: Path) -> list[dict[str, Any]]:
@@ -159,21 +145,21 @@ def run(item: str, said: Said, labels: Path | None, out: Path) -> list[dict[str,
     settings = yaml.safe_load((ROOT / "configs" / "study" / f"{item}.yaml").read_text())
     rows = []
     for what, of_photos in ITEMS[item](said, settings, labels):
-        low, high = interval(of_photos, settings["seeds"])
+        low, high = mean_interval(of_photos, settings["seeds"])
         numbers = {"value": of_photos.mean(), "low": low, "high": high}
         rows.append({**what, **{name: f"{number:.4f}" for name, number in numbers.items()}})
     command = f"tools/study.py OUT --photos FOLDER --only {item}"
+    commit = describe_environment()["git"]  # None outside of a clone
     with (out / f"{item}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, [*rows[0], "command", "commit"])
         writer.writeheader()
-        writer.writerows({**row, "command": command, "commit": commit()} for row in rows)
+        writer.writerows({**row, "command": command, "commit": commit} for row in rows)
     return rows
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Rows as markdown."""
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
-    return "\n".join([*lines, *("| " + " | ".join(map(str, row.values())) + " |" for row in rows)])
+    return "\n".join(markdown(list(rows[0]), [list(map(str, row.values())) for row in rows]))
 
 
 def main() -> int:

@@ -42,3 +42,5 @@ TILT_NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "tilt_lite0": partial(TiltNetwork, 0),
     "tilt_lite1": partial(TiltNetwork, 1),
 }
+# Those that are trained on photos turned by any angle.
+OVER_ANY_ANGLE = ("escnn_so2", *TILT_NETWORKS)

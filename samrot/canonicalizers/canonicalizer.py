@@ -146,9 +146,16 @@ class Canonicalizer(nn.Module):
         Raises:
             InputError: if there is none, or one is not of that layout.
         """
-        logits = self.summed_evidence([self.logits(image) for image in images])
-        probabilities = logits.softmax(0).cpu().numpy()
-        return Pose.of_element(self.group, int(logits.argmax()), probabilities)
+        return self.likeliest(self.evidence_of(images))
+
+    def evidence_of(self, images: Sequence[np.ndarray]) -> Tensor:
+        """The evidence, (|G|,) float64, of photos that share a pose; as ``estimate_many``."""
+        return self.summed_evidence([self.logits(image) for image in images])
+
+    def likeliest(self, evidence: Tensor) -> Pose:
+        """The pose that evidence, (|G|,) float64, speaks for, with its probabilities."""
+        probabilities = evidence.softmax(0).cpu().numpy()
+        return Pose.of_element(self.group, int(evidence.argmax()), probabilities)
 
     @staticmethod
     def summed_evidence(evidence: Sequence[Tensor]) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from samrot.canonicalizers.canonicalizer import Canonicalizer
-from samrot.canonicalizers.tilt import TiltRule, disc
+from samrot.canonicalizers.tilt import TiltEstimate, TiltRule, disc
 from samrot.errors import InputError
 from samrot.geometry import exact
 from samrot.geometry.groups import D4
@@ -136,14 +136,17 @@ class VectorCanonicalizer(Canonicalizer):
 
         The spread is that of a von Mises distribution as concentrated as the vector is long.
         """
-        pose = super().estimate_many(images)
-        # Asked of the photo turned back, so that all exact turns share the tilt to the bit.
-        undo = D4.inverse(pose.element)
-        turned_back = [self.logits(exact.move_image(image, undo)) for image in images]
-        along, across = self.summed_evidence(turned_back)[:2].tolist()
+        evidence = self.evidence_of(images)
+        pose = self.likeliest(evidence)
+        if (
+            pose.element
+        ):  # asked of the photo turned back, all exact turns share the tilt to the bit
+            undo = D4.inverse(pose.element)
+            evidence = self.evidence_of([exact.move_image(image, undo) for image in images])
+        along, across = evidence[:2].tolist()
         _, tilt_deg = factor_angle(float(np.rad2deg(np.arctan2(across, along))))
-        tilt_deg = 0.0 if abs(tilt_deg) < self.rule.dead_band_deg else tilt_deg
-        return Pose(pose.element, tilt_deg, pose.probabilities, spread_deg(np.hypot(along, across)))
+        found = TiltEstimate(tilt_deg, spread_deg(np.hypot(along, across)), share=1.0)
+        return Pose(pose.element, self.rule.believed(found), pose.probabilities, found.spread_deg)
 
 
 def spread_deg(concentration: float) -> float:

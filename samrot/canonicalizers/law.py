@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +24,18 @@ TOLERANCES = {
 }
 
 
+class LawViolation(NamedTuple):
+    """An element of a group with which a canonicalizer does not commute.
+
+    Args:
+        element: its name.
+        difference: what is off, and by how much.
+    """
+
+    element: str
+    difference: str
+
+
 def exact_elements(group: FiniteGroup) -> dict[int, int]:
     """Elements of a group that move pixels without resampling -> the same element of D4."""
     factored = {g: factor(group, g) for g in range(group.order)}
@@ -35,7 +48,7 @@ def law_violations(
     group: FiniteGroup,
     *,
     tolerance: float | None = None,
-) -> Iterator[str]:
+) -> Iterator[LawViolation]:
     """Where evidence(g x)[h] = evidence(x)[g^-1 h] does not hold, or a pose does not follow.
 
     Poses are passed over where the evidence ties, as that of a photo that is itself symmetric.
@@ -59,7 +72,9 @@ def law_violations(
     has_tie = float(likeliest[0] - likeliest[1]) <= 2 * limit
     for h, element in exact_elements(group).items():
         if element not in own:
-            yield f"{group.names[h]}: it is none of {canonicalizer.group.name}, its evidence's"
+            yield LawViolation(
+                group.names[h], f"it is none of {canonicalizer.group.name}, its evidence's"
+            )
             continue
         moved = move_image(image, element)
         found = _evidence(canonicalizer, moved)
@@ -67,18 +82,20 @@ def law_violations(
         off = (found - expected).abs().double()
         worst = int(off.argmax())
         if not float(off[worst]) <= limit:
-            yield (
-                f"{group.names[h]}: its evidence for {names[worst]} is {float(found[worst]):.6g}, "
+            yield LawViolation(
+                group.names[h],
+                f"its evidence for {names[worst]} is {float(found[worst]):.6g}, "
                 f"expected {float(expected[worst]):.6g}; off by {float(off[worst]):.2g}, more "
-                f"than {limit:.1g}"
+                f"than {limit:.1g}",
             )
         elif not has_tie:
             turned, wanted = canonicalizer.estimate(moved), D4.compose(element, pose.element)
             if (turned.element, turned.tilt_deg) != (wanted, pose.tilt_deg):
-                yield (
-                    f"{group.names[h]}: its pose is {D4.names[turned.element]} tilted by "
+                yield LawViolation(
+                    group.names[h],
+                    f"its pose is {D4.names[turned.element]} tilted by "
                     f"{turned.tilt_deg:.6g} degrees, expected {D4.names[wanted]} tilted by "
-                    f"{pose.tilt_deg:.6g}"
+                    f"{pose.tilt_deg:.6g}",
                 )
 
 

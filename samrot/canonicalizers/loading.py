@@ -15,7 +15,7 @@ from samrot.canonicalizers.law import law_violations
 from samrot.errors import InputError
 from samrot.geometry.groups import FiniteGroup
 from samrot.runtime.devices import find_device
-from samrot.runtime.plugins import Plugin, find_plugins
+from samrot.runtime.plugins import Plugin, describe_error, find_plugins
 from samrot.weights import BUNDLED
 
 
@@ -100,9 +100,10 @@ def _check_plugin(plugin: Plugin, canonicalizer: object) -> None:
     try:
         violation = next(law_violations(canonicalizer, photo, group), None)
     except Exception as error:  # it may raise anything
-        raise plugin.refusal(f"fails on a photo ({type(error).__name__}: {error})") from error
+        raise plugin.refusal(f"fails on a photo ({describe_error(error)})") from error
     if violation is not None:
         raise plugin.refusal(
             f"breaks the law of {group.name}, the group that it declares, where a photo is moved "
-            f"by {violation} (samrot.testing.assert_commutes says more)"
+            f"by {violation.element}: {violation.difference} (samrot.testing.assert_commutes says "
+            "more)"
         )

@@ -190,18 +190,13 @@ class SideBySide:
                 "draw a box instead"
             )
         objects, seconds = {}, {}
+        generator = RobustMaskGenerator(self.segmenter, GRID, canonicalizer=None, tilt=self.tilt)
         with self._busy:
-            for which, canonicalizer in {PLAIN: None, ROBUST: self.canonicalizer}.items():
+            for which, pose in {PLAIN: Pose(), ROBUST: session.pose}.items():
                 start = time.perf_counter()
-                generator = RobustMaskGenerator(
-                    self.segmenter,
-                    GRID,
-                    canonicalizer=canonicalizer,
-                    tilt=self.tilt,
-                )
                 objects[which] = [
                     DrawnObject(encode_mask(record["segmentation"]), record["predicted_iou"])
-                    for record in generator.generate(session.shown)
+                    for record in generator.generate(session.shown, pose=pose)
                 ]
                 seconds[which] = time.perf_counter() - start
         return replace(session, clicks=(), corners=(), objects=objects, seconds=seconds)

@@ -184,13 +184,13 @@ class EvaluateSettings(RunSettings):
                 f"methods holds {many[0]}, which asks a segmenter, but segmenter.name is "
                 f"{DETECTOR}; leave it out"
             )
-        if self.prompts.source == "gt-rotated" and "tta" in self.methods:
+        averaging = [name for name, method in found.items() if method.averages]
+        if averaging and self.prompts.source == "gt-rotated":
             raise InputError(
-                "methods holds tta, whose masks are of the same frames for all boxes, but "
-                "prompts.source is gt-rotated; leave it out, or set prompts.source to gt"
+                f"methods holds {averaging[0]}, whose masks are of the same frames for all boxes, "
+                "but prompts.source is gt-rotated; leave it out, or set prompts.source to gt"
             )
         differ = self.prompts.source == "detector" or isinstance(self.prompts.file, dict)
-        averaging = [name for name, method in found.items() if method.averages]
         if differ and averaging:
             raise InputError(
                 f"methods holds {averaging[0]}, whose masks are of the same prompts in every turn, "

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 from samrot.errors import InputError
 
 
+@cache  # it is asked for at every step of a training
 def is_fast_in_bfloat16(device: str) -> bool:
     """Whether a device has instructions for bfloat16; a CPU without them is far slower in it."""
     if device.startswith("cuda"):

@@ -128,7 +128,7 @@ class TiltObjective(TrainingObjective):
         return F.cross_entropy(logits, targets), {"error_deg": error}
 
     def validate(self, model: nn.Module, rank: int, world_size: int) -> Mapping[str, Tensor]:
-        """Number of this process's photos whose tilt is found to within 5 degrees."""
+        """Number of this process's photos whose tilt, or angle, is found to within 5 degrees."""
         paths, apply_exif = self.val
         if not paths:
             return {}
@@ -136,10 +136,17 @@ class TiltObjective(TrainingObjective):
         close = 0
         indices = range(rank, len(paths), world_size)
         for index in indices:
-            angle_deg = np.random.default_rng([self.seed, index]).uniform(-REACH_DEG, REACH_DEG)
-            photo = tilted(read_image(paths[index], apply_exif=apply_exif), angle_deg, "cut")
-            close += abs(canonicalizer.estimate_tilt([photo]).tilt_deg - angle_deg) <= CLOSE_DEG
+            random = np.random.default_rng([self.seed, index])
+            photo = read_image(paths[index], apply_exif=apply_exif)
+            close += abs(self.error_deg(canonicalizer, photo, random)) <= CLOSE_DEG
         return {self.measure: torch.tensor(close), "count": torch.tensor(len(indices))}
+
+    @staticmethod
+    def error_deg(canonicalizer: Any, upright: np.ndarray, random: np.random.Generator) -> float:
+        """How far the tilt is off that is found of a photo, (H, W, 3) uint8, tilted at random."""
+        angle_deg = random.uniform(-REACH_DEG, REACH_DEG)
+        found = canonicalizer.estimate_tilt([tilted(upright, angle_deg, "cut")])
+        return float(found.tilt_deg - angle_deg)
 
     def save(self, model: nn.Module, path: Path) -> None:
         """Write the checkpoint that ``load_canonicalizer`` reads."""
@@ -174,23 +181,15 @@ class AngleObjective(TiltObjective):
         error = torch.rad2deg(torch.remainder(found - angles + torch.pi, 2 * torch.pi) - torch.pi)
         return von_mises_loss(vectors, true), {"error_deg": float(error.abs().mean())}
 
-    def validate(self, model: nn.Module, rank: int, world_size: int) -> Mapping[str, Tensor]:
-        """Number of this process's photos whose angle is found to within 5 degrees."""
-        paths, apply_exif = self.val
-        if not paths:
-            return {}
-        canonicalizer: Any = model["canonicalizer"]  # type: ignore[index]
-        close = 0
-        indices = range(rank, len(paths), world_size)
-        for index in indices:
-            angle_deg = np.random.default_rng([self.seed, index]).uniform(-180, 180)
-            photo = read_image(paths[index], apply_exif=apply_exif)
-            quarters, tilt_deg = factor_angle(angle_deg)
-            turned = move_image(tilted(photo, tilt_deg, "cut"), quarters)
-            pose = canonicalizer.estimate(np.ascontiguousarray(turned))
-            off_deg = D4.angle_deg(pose.element) + pose.tilt_deg - angle_deg
-            close += abs((off_deg + 180) % 360 - 180) <= CLOSE_DEG
-        return {self.measure: torch.tensor(close), "count": torch.tensor(len(indices))}
+    @staticmethod
+    def error_deg(canonicalizer: Any, upright: np.ndarray, random: np.random.Generator) -> float:
+        """The same of the whole angle, of a photo turned by any."""
+        angle_deg = random.uniform(-180, 180)
+        quarters, tilt_deg = factor_angle(angle_deg)
+        turned = move_image(tilted(upright, tilt_deg, "cut"), quarters)
+        pose = canonicalizer.estimate(np.ascontiguousarray(turned))
+        off_deg = D4.angle_deg(pose.element) + pose.tilt_deg - angle_deg
+        return float((off_deg + 180) % 360 - 180)
 
 
 def von_mises_loss(vectors: Tensor, directions: Tensor) -> Tensor:

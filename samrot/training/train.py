@@ -20,7 +20,7 @@ from samrot.canonicalizers import (
     load_imagenet_weights,
     save_canonicalizer,
 )
-from samrot.canonicalizers.architectures import TILT_NETWORKS
+from samrot.canonicalizers.architectures import OVER_ANY_ANGLE, TILT_NETWORKS
 from samrot.canonicalizers.checkpoints import build_tilt_canonicalizer, load_features_of_base
 from samrot.canonicalizers.escnn_so2 import VectorCanonicalizer
 from samrot.canonicalizers.tilt import TiltCanonicalizer, TiltRule
@@ -172,7 +172,7 @@ class TrainSettings(FitSettings):
             )
         check_count("realign", self.realign, 0, self.optim.steps - 1)
         check_range("realign_above", self.realign_above, 0, 1)
-        any_angle = self.canonicalizer.architecture in (*TILT_NETWORKS, "escnn_so2")
+        any_angle = self.canonicalizer.architecture in OVER_ANY_ANGLE
         if any_angle and (self.task.weight or self.contrastive):
             raise InputError(
                 f"{self.canonicalizer.architecture} takes no task loss and no contrastive loss; "
