@@ -15,6 +15,7 @@ from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose
 from samrot.robust.video import VideoState
 from tests.segmenters.test_transformers import SIDE, small_sam2
+from tests.test_docs import blocks
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
@@ -136,6 +137,19 @@ def test_a_pose_by_some_of_the_frames(folder: Path) -> None:
     expected = robust.canonicalizer.estimate_many([clip()[0], clip()[2]])  # type: ignore[union-attr]
     state = robust.init_state(clip())
     assert np.array_equal(state.pose.probabilities, expected.probabilities)  # type: ignore[arg-type]
+
+
+def test_the_function_that_the_page_shows(folder: Path) -> None:
+    code = next(c for c in blocks("docs/bursts.md", "python") if "RobustVideoPredictor" in c)
+    namespace: dict[str, Any] = {}
+    exec(code.replace("facebook/sam2.1-hiera-tiny", str(folder)), namespace)
+    masks = namespace["masklets"](clip(), BOX)
+    robust = samrot.RobustVideoPredictor.from_pretrained(folder)
+    state = robust.init_state(clip())
+    robust.add_new_points_or_box(state, 0, 1, box=BOX)
+    expected = [logits[0, 0] > 0 for _, _, logits in robust.propagate_in_video(state)]
+    assert len(masks) == 3
+    assert all(torch.equal(a, b) for a, b in zip(masks, expected, strict=True))
 
 
 def test_bad_input(predictor: samrot.RobustVideoPredictor, folder: Path, tmp_path: Path) -> None:
