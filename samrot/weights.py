@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -60,11 +60,13 @@ class OtherSam:
         file_name: name of the file, as it is published.
         builder: ``module:function`` that makes the model, with random weights.
         source: where the file is published.
+        arguments: arguments of that function.
     """
 
     file_name: str
     builder: str
     source: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 OTHER_SAMS = {
@@ -80,6 +82,15 @@ OTHER_SAMS = {
             "https://github.com/SysCV/sam-hq",
         )
         for size in ("tiny", "b", "l", "h")
+    },
+    **{
+        f"efficientvit_sam_{size}": OtherSam(
+            f"efficientvit_sam_{size}.pt",
+            "efficientsam.sam_model_zoo:create_efficientvit_sam_model",
+            "https://github.com/mit-han-lab/efficientvit",
+            {"name": f"efficientvit-sam-{size}", "pretrained": False},
+        )
+        for size in ("l0", "l1", "l2", "xl0", "xl1")
     },
 }
 OTHER_SAMS_EXTRA = "pip install 'samrot[family]'"

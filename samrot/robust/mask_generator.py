@@ -137,9 +137,9 @@ class RobustMaskGenerator:
 
 def _as_sam(segmenter: Segmenter) -> Any:
     """What the generator asks of a Sam: the side of its input, and where a mask begins."""
-    if isinstance(segmenter, SamSegmenter):
-        return segmenter.sam
-    return SimpleNamespace(image_encoder=SimpleNamespace(img_size=0), mask_threshold=0.0)
+    threshold = segmenter.sam.mask_threshold if isinstance(segmenter, SamSegmenter) else 0.0
+    # The side is never used: clicks stay in pixels of the photo.
+    return SimpleNamespace(image_encoder=SimpleNamespace(img_size=0), mask_threshold=threshold)
 
 
 class _PhotoPixels:

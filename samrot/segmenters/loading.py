@@ -110,8 +110,9 @@ def load_segmenter(
 
     Args:
         name: ``sam_mini`` (bundled), ``sam_vit_b``, ``sam_vit_l``, ``sam_vit_h``, ``mobile_sam``,
-            ``sam_hq_vit_tiny``, ``_b``, ``_l``, ``_h``, ``transformers``, ``grabcut``, ``box``, or
-            the name of one that an installed package brings (``samrot models``).
+            ``sam_hq_vit_tiny``, ``_b``, ``_l``, ``_h``, ``efficientvit_sam_l0``, ``_l1``, ``_l2``,
+            ``_xl0``, ``_xl1``, ``transformers``, ``grabcut``, ``box``, or the name of one that an
+            installed package brings (``samrot models``).
         checkpoint: weight file, for transformers a folder or hub id; None takes the bundled one,
             or the official one from the weights folder (``weights/README.md``).
         device: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto``: the fastest that is there.
@@ -192,8 +193,9 @@ class SegmenterSettings(SegmenterWeights):
 
     Args:
         name: sam_mini, sam_vit_b, sam_vit_l, sam_vit_h, mobile_sam, sam_hq_vit_tiny, sam_hq_vit_b,
-            sam_hq_vit_l, sam_hq_vit_h, transformers, grabcut, box (fills the box), detector (the
-            masks of the live detector itself), or the name of an installed plug-in.
+            sam_hq_vit_l, sam_hq_vit_h, efficientvit_sam_l0 (l1, l2, xl0, xl1), transformers,
+            grabcut, box (fills the box), detector (the masks of the live detector itself), or the
+            name of an installed plug-in.
         checkpoint: weight file, folder or hub id; None for the bundled or official one.
         encoder: how the image encoder of a segment_anything model computes; faster ways.
         decoder: how its mask decoder computes; faster ways.

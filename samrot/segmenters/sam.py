@@ -258,7 +258,11 @@ class SamHqSegmenter(SamSegmenter):
 
 
 def load_official(
-    name: str, builder: Callable[[], Sam], checkpoint: str | Path | None, device: str
+    name: str,
+    builder: Callable[[], Sam],
+    checkpoint: str | Path | None,
+    device: str,
+    wrap: Callable[[Any], Segmenter] = as_segmenter,
 ) -> SamSegmenter:
     """A model with weights in the official ``.pth`` format.
 
@@ -267,6 +271,7 @@ def load_official(
         builder: makes the model with random weights.
         checkpoint: path; None looks in the weights folder, and downloads where there is a network.
         device: where it runs.
+        wrap: makes a segmenter of the model.
 
     Raises:
         InputError: if the file is missing, damaged, or of another architecture.
@@ -277,10 +282,10 @@ def load_official(
             f"checkpoint {path} does not exist; expected an official {name} file, see "
             "weights/README.md"
         )
-    state = weights.load_official(path)
+    state = weights.load_official(path, key="state_dict")
     sam = builder()
     weights.load_into(sam, state, path)
-    segmenter = as_segmenter(sam.eval().requires_grad_(False).to(device))
+    segmenter = wrap(sam.eval().requires_grad_(False).to(device))
     assert isinstance(segmenter, SamSegmenter)
     segmenter.name = name
     return segmenter

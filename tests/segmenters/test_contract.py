@@ -19,7 +19,8 @@ from tests.conftest import ThresholdSegmenter
 NEED_FILES = ("sam_vit_b", "sam_vit_l", "sam_vit_h", *OTHER_SAMS, "transformers")
 # Random weights, in the official format.
 SMALL_FILES = [
-    pytest.param(name, marks=pytest.mark.slow) for name in ("mobile_sam", "sam_hq_vit_tiny")
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("mobile_sam", "sam_hq_vit_tiny", "efficientvit_sam_l0")
 ]
 OFFLINE = [name for name in SEGMENTERS if name not in NEED_FILES]
 BOXES = np.array([[10.0, 12.0, 50.0, 44.0], [-5.0, -5.0, 30.0, 90.0], [60.0, 40.0, 62.0, 41.0]])

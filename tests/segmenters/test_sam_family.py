@@ -1,4 +1,4 @@
-"""MobileSAM and SAM-HQ compute what the predictors of their own packages compute."""
+"""MobileSAM, SAM-HQ and EfficientViT-SAM compute what the predictors of their packages do."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ import samrot
 from samrot.geometry import exact
 from samrot.segmenters import Prompts
 from samrot.segmenters.sam_family import find_builder
-from samrot.weights import OTHER_SAMS
 from tests.conftest import random_photo
 from tests.segmenters.test_contract import SMALL_FILES, random_official
 
 SIZE_HW = (90, 61)
 BOX = np.array([4.5, 3.25, 50.0, 60.0])
+PREDICTORS = {
+    "mobile_sam": ("mobile_sam", "SamPredictor"),
+    "sam_hq_vit_tiny": ("segment_anything_hq", "SamPredictor"),
+    "efficientvit_sam_l0": ("efficientsam.models.efficientvit", "EfficientViTSamPredictor"),
+}
 POINTS, LABELS = np.array([[20.0, 30.0], [40.0, 10.0]]), np.array([1, 0])
 
 
@@ -43,8 +47,8 @@ def loaded(
     path = random_official(request.param, tmp_path_factory.mktemp("official"))
     sam = find_builder(request.param)()
     sam.load_state_dict(torch.load(path, weights_only=True))
-    package = OTHER_SAMS[request.param].builder.partition(".")[0]
-    own = import_module(package).SamPredictor(sam.eval())
+    module, predictor = PREDICTORS[request.param]
+    own = getattr(import_module(module), predictor)(sam.eval())
     return own, samrot.RobustPredictor(samrot.load_segmenter(request.param, checkpoint=path), None)
 
 
@@ -97,6 +101,19 @@ def test_what_asks_for_a_plain_sam_refuses_sam_hq(tmp_path: Path) -> None:
     predictor.set_image(random_photo(0, 30, 40))
     with pytest.raises(samrot.InputError, match="has no image embedding of a single tensor"):
         predictor.get_image_embedding()
+
+
+def test_what_efficientvit_sam_cannot_take(tmp_path: Path) -> None:
+    path = random_official("efficientvit_sam_l0", tmp_path)
+    state = torch.load(path, weights_only=True)
+    torch.save({"state_dict": state}, path)  # as some of its files are
+    predictor = samrot.RobustPredictor(
+        samrot.load_segmenter("efficientvit_sam_l0", checkpoint=path), None
+    )
+    with pytest.raises(samrot.InputError, match="efficientvit_sam_l0 takes no resized image; use"):
+        predictor.set_torch_image(torch.zeros(1, 3, 1024, 512), (200, 100))
+    with pytest.raises(samrot.InputError, match="leaves nothing of the other"):
+        predictor.set_image(random_photo(0, 1, 1500))
 
 
 def test_files_that_are_not_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
