@@ -56,6 +56,7 @@ PAGES = [
     "docs/custom-data.md",
     "docs/plugins.md",
     "docs/rotated-boxes.md",
+    "docs/bursts.md",
 ]
 
 
@@ -74,11 +75,12 @@ def test_python_in_documents(path: str, folder: Path, capsys: pytest.CaptureFixt
 def test_segment_commands_of_the_readme(folder: Path) -> None:
     (folder / "photos").mkdir()
     shutil.move(folder / "sideways.jpg", folder / "photos" / "sideways.jpg")
+    shutil.copytree(folder / "photos", folder / "bursts")
     (folder / "boxes.csv").write_text("image,x0,y0,x1,y1\nsideways.jpg,100,80,420,360\n")
     commands = re.findall(
         r"^samrot (segment .*?)(?:  #.*)?$", (ROOT / "README.md").read_text(), re.M
     )
-    assert len(commands) == 3
+    assert len(commands) == 4
     for number, command in enumerate(commands):
         arguments = command.split()
         arguments[arguments.index("--out") + 1] = str(folder / str(number))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -152,7 +152,7 @@ class TiltCanonicalizer(Canonicalizer):
         pose = super().estimate_many(images)
         assert pose.probabilities is not None
         undo = D4.inverse(pose.element)
-        found = self.estimate_tilt([exact.move_image(image, undo) for image in images])
+        found = self.estimate_tilt(exact.move_image(image, undo) for image in images)
         quarters, rest_deg = factor_angle(self.rule.believed(found))
         moved = [D4.compose(g, quarters) for g in range(self.group.order)]
         probabilities = np.empty_like(pose.probabilities)
@@ -160,7 +160,7 @@ class TiltCanonicalizer(Canonicalizer):
         return Pose(D4.compose(pose.element, quarters), rest_deg, probabilities, found.spread_deg)
 
     @torch.no_grad()
-    def estimate_tilt(self, images: Sequence[np.ndarray]) -> TiltEstimate:
+    def estimate_tilt(self, images: Iterable[np.ndarray]) -> TiltEstimate:
         """The one tilt of photos, each (H, W, 3) uint8 RGB, nearly upright; believed or not."""
         evidence = []
         for image in images:

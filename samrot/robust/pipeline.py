@@ -178,9 +178,9 @@ def find_frame(
     """
     pose = source.estimate(image)
     size_hw = (image.shape[0], image.shape[1]) if size_hw is None else size_hw
-    return CanonicalFrame.of_pose(
-        pose, size_hw, tilt=tilt, canvas=canvas, snapped=not isinstance(source, GivenPose)
-    )
+    # A pose with probabilities was estimated, be it before, as that of a burst.
+    snapped = pose.probabilities is not None or not isinstance(source, GivenPose)
+    return CanonicalFrame.of_pose(pose, size_hw, tilt=tilt, canvas=canvas, snapped=snapped)
 
 
 def walk(
