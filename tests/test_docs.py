@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -99,6 +100,17 @@ def test_prompt_files_in_documents(tmp_path: Path) -> None:
         found.append({name: list(map(describe_prompt, of)) for name, of in prompts.items()})
     assert found[0] == found[1]
     assert json.loads(blocks("docs/prompts.md", "json")[1])["type"] == "object"
+
+
+def test_the_study_shows_its_files() -> None:
+    page = (ROOT / "docs" / "study.md").read_text()
+    files = sorted((ROOT / "docs" / "study").glob("*.csv"))
+    assert files
+    for path in files:
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                shown = [value for name, value in row.items() if name not in ("command", "commit")]
+                assert f"| {' | '.join(shown)} |" in page, path.name
 
 
 def test_documents_name_commands_that_exist() -> None:
