@@ -230,12 +230,8 @@ class Canonicalizer(nn.Module):
         Args:
             bursts: at least one, each of at least one photo.
         """
-        return [self.likeliest(evidence) for evidence in self.evidence_of(bursts)]
-
-    def evidence_of(self, bursts: Sequence[Sequence[np.ndarray]]) -> list[Tensor]:
-        """The evidence, (|G|,) float64, of each burst of photos that share a pose."""
         logits = self.logits_of([image for images in bursts for image in images])
-        return self.summed_evidence(logits, bursts)
+        return [self.likeliest(evidence) for evidence in self.summed_evidence(logits, bursts)]
 
     def likeliest(self, evidence: Tensor) -> Pose:
         """The pose that evidence, (|G|,) float64, speaks for, with its probabilities."""
