@@ -3,40 +3,44 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("shown", "arguments", "expected"),
     [
-        (["-m", "examples.detector", "PHOTO"], "["),
-        (["examples/robust_predictor.py", "PHOTO", "40", "40", "200", "200"], "predicted IoU"),
-        (["examples/batch.py", "40", "40", "200", "200", "PHOTO", "PHOTO"], "predicted IoU"),
-        (["examples/mask_generator.py", "PHOTO", "6"], "predicted IoU"),
-        (["examples/train_point_classifier.py", "5"], "scores change by at most"),
+        ("-m examples.detector", ["PHOTO"], "["),
+        ("examples/robust_predictor.py", ["PHOTO", "40", "40", "200", "200"], "predicted IoU"),
+        ("examples/batch.py", ["40", "40", "200", "200", "PHOTO", "PHOTO"], "predicted IoU"),
+        ("examples/mask_generator.py", ["PHOTO", "6"], "predicted IoU"),
+        ("examples/train_point_classifier.py", ["5"], "scores change by at most"),
     ],
 )
-def test_example(arguments: list[str], expected: str, scenes_folder: Path) -> None:
+def test_example(
+    shown: str,
+    arguments: list[str],
+    expected: str,
+    scenes_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = str(EXAMPLES / f"{shown.rpartition('.')[2]}.py" if shown[0] == "-" else ROOT / shown)
     photo = str(scenes_folder / "images" / "scene_0001.png")
-    filled = [photo if a == "PHOTO" else a for a in arguments]
-    done = subprocess.run(
-        [sys.executable, *filled], cwd=EXAMPLES.parent, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert expected in done.stdout
-    file = arguments[:2] if arguments[0] == "-m" else arguments[:1]
-    usage = subprocess.run(
-        [sys.executable, *file], cwd=EXAMPLES.parent, capture_output=True, text=True, check=False
-    )
-    assert usage.returncode == 1
-    assert f"python {' '.join(file)} " in usage.stderr
+    monkeypatch.setattr(sys, "argv", [path, *(photo if a == "PHOTO" else a for a in arguments)])
+    runpy.run_path(path, run_name="__main__")
+    assert expected in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", [path])
+    with pytest.raises(SystemExit) as usage:
+        runpy.run_path(path, run_name="__main__")
+    assert f"python {shown} " in str(usage.value.code)
 
 
 def test_notebook(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,38 +4,62 @@ from __future__ import annotations
 
 import csv
 import json
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 import torch
 
 from samrot import weights
 from samrot.canonicalizers import load_canonicalizer
+from samrot.cli import main
 from samrot.model_card import read_weight_file
 from tests.conftest import random_photo
 
 TOOLS = Path(__file__).parents[1] / "tools"
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=TOOLS.parent
-    )
+class Run(Protocol):
+    """Runs a tool here, as the command line would."""
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.syspath_prepend(TOOLS)
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", list(arguments))
+        capsys.readouterr()
+        code: Any = 0
+        try:
+            runpy.run_path(str(TOOLS.parent / arguments[0]), run_name="__main__")
+        except SystemExit as end:
+            code = end.code or 0
+        printed = capsys.readouterr()
+        is_number = isinstance(code, int)
+        return subprocess.CompletedProcess(
+            arguments, code if is_number else 1, printed.out, printed.err
+        )
+
+    return call
 
 
 @pytest.mark.slow
-def test_compare(scenes_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("always:.* are among those that:UserWarning")  # as it is here
+def test_compare(scenes_folder: Path, tmp_path: Path, run: Run) -> None:
     images, annotations = str(scenes_folder / "images"), str(scenes_folder / "annotations.json")
-    code = (
-        "from samrot.cli import main; import sys; "
-        f"sys.exit(main(['evaluate', '--data.images', {images!r}, '--data.annotations', "
-        f"{annotations!r}, '--segmenter.name', 'box', '--methods', '[none, canonical]', "
-        f"'--out', {str(tmp_path / 'plain')!r}]))"
-    )
-    assert run("-c", code).returncode == 0
+    plain = [
+        "evaluate", "--data.images", images, "--data.annotations", annotations,
+        "--segmenter.name", "box", "--methods", "[none, canonical]",
+        "--out", str(tmp_path / "plain"),
+    ]  # fmt: skip
+    assert main(plain) == 0
     done = run(
         "tools/compare.py", str(tmp_path / "out"), "--vary", "beta", "0.5",
         "--seeds", "0", "1", "--val-images", images, "--val-annotations", annotations,
@@ -65,7 +89,7 @@ def test_compare(scenes_folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_benchmark(tmp_path: Path) -> None:
+def test_benchmark(tmp_path: Path, run: Run) -> None:
     done = run(
         "tools/benchmark.py", str(tmp_path), "--only", "canonicalizer", "stages",
         "--repeats", "1", "--photos", "1", "--sam", "sam_mini",
@@ -83,7 +107,7 @@ def test_benchmark(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_compare_versions(scenes_folder: Path, tmp_path: Path) -> None:
+def test_compare_versions(scenes_folder: Path, tmp_path: Path, run: Run) -> None:
     """This version against itself, and against one whose scores are off."""
     other = tmp_path / "other"
     shutil.copytree(TOOLS.parent / "samrot", other / "samrot")
@@ -112,7 +136,7 @@ def test_compare_versions(scenes_folder: Path, tmp_path: Path) -> None:
     assert compare(tmp_path / "nothing", other, "bad").returncode != 0
 
 
-def test_bundle_weights(tmp_path: Path) -> None:
+def test_bundle_weights(tmp_path: Path, run: Run) -> None:
     target = tmp_path / "bundled.safetensors"
     source = TOOLS.parent / "samrot" / "pretrained" / "canonicalizer_c4.safetensors"
     done = run(
@@ -129,7 +153,7 @@ def test_bundle_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_study(scenes_folder: Path, tmp_path: Path) -> None:
+def test_study(scenes_folder: Path, tmp_path: Path, run: Run) -> None:
     labels = tmp_path / "labels.csv"
     labels.write_text("file,label\nscenes/scene_0001.png,1\nscenes/scene_0002.png,-1\n")
     command = [

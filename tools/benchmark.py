@@ -1,8 +1,9 @@
 r"""What samrot costs, side by side with what it replaces, in one run.
 
 python tools/benchmark.py OUT [--only predictor canonicalizer training encoder decoder batches \
-    evaluation stages images sizes boxes masks memory] [--sam sam_vit_b] [--photos 3] \
-    [--repeats 5] [--equiadapt FOLDER] [--data IMAGES ANNOTATIONS] [--memory-photos 500 5000]
+    evaluation stages images sizes boxes poses executors masks memory] [--sam sam_vit_b] \
+    [--photos 3] [--repeats 5] [--equiadapt FOLDER] [--data IMAGES ANNOTATIONS] \
+    [--memory-photos 500 5000]
 
 Each comparison runs its contestants in turn, ``repeats`` times over, so that a slow moment of the
 machine hits all of them; what counts is the ratio of the medians. SAMs have random weights of the
@@ -25,6 +26,7 @@ import torch
 from benchmarks.canonicalizers import compare_canonicalizer, compare_training
 from benchmarks.decoders import compare_decoder
 from benchmarks.encoders import compare_batches, compare_encoder, compare_masks
+from benchmarks.many_photos import compare_executors, compare_poses
 from benchmarks.memory import compare_memory
 from benchmarks.photos import (
     compare_boxes,
@@ -49,6 +51,8 @@ TIMINGS: dict[str, Callable[[Options], Timings]] = {
     "images": compare_images,
     "sizes": compare_sizes,
     "boxes": compare_boxes,
+    "poses": compare_poses,
+    "executors": compare_executors,
 }
 FIGURES: dict[str, Callable[[Options], Figures]] = {
     "masks": compare_masks,

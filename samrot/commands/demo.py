@@ -122,6 +122,6 @@ def draw_comparison(
             label = f"{name}, {C4.names[turns]} deg"
             if predictor.canonicalizer is not None:
                 label += f", pose {C4.names[predictor.pose]}"
-            panels.append(panel(draw_objects(turned, objects), label))
+            panels.append(panel([draw_objects(turned, objects)], label))
         columns.append(np.concatenate(panels, axis=0))
     Image.fromarray(np.concatenate(columns, axis=1)).save(path)

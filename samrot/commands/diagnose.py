@@ -14,7 +14,7 @@ from samrot.canonicalizers import CanonicalizerChoice
 from samrot.data.images import read_image
 from samrot.data.photos import PhotoSettings, find_photos, without_results
 from samrot.data.pose_labels import read_pose_labels
-from samrot.drawing.overlays import panel, side_by_side
+from samrot.drawing.overlays import panel
 from samrot.drawing.pose_sheets import contact_sheet, plot_reliability
 from samrot.errors import InputError, check_count, check_range
 from samrot.evaluation.angle_accuracy import angle_of
@@ -142,7 +142,7 @@ def _draw_worst(accuracy: PoseAccuracy, path: Path, count: int) -> None:
             f"{photo.name}: true {names[true]} ({accuracy.probability_of_truth[i]:.2f}), "
             f"predicted {names[predicted]}, corrected so"
         )
-        panels.append(panel(side_by_side([image, corrected]), label))
+        panels.append(panel([image, corrected], label))
     if panels:
         contact_sheet(panels, path)
 
@@ -166,6 +166,6 @@ def _draw_worst_angles(accuracy: PoseAccuracy, path: Path, count: int) -> None:
             f"{accuracy.paths[i].name}: true {true:.0f}, estimated "
             f"{angle_of(pose):.0f}{spread}, corrected so"
         )
-        panels.append(panel(side_by_side([turned, corrected]), label))
+        panels.append(panel([turned, corrected], label))
     if panels:
         contact_sheet(panels, path)

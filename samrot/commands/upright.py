@@ -25,7 +25,7 @@ from samrot.commands.upright_undo import UNDO, UndoLog
 from samrot.data.images import read_image
 from samrot.data.photo_names import name_photos
 from samrot.data.storage import find_place, join, read_bytes
-from samrot.drawing.overlays import panel, side_by_side
+from samrot.drawing.overlays import panel
 from samrot.drawing.pose_sheets import contact_sheet
 from samrot.errors import InputError, check_choice, check_range
 from samrot.files import json_list, write_pieces
@@ -149,7 +149,7 @@ def _panel(row: UprightPhoto) -> Any:
     assert row.pose is not None
     transform = PlaneTransform.to_canonical(Pose(row.pose), (image.shape[0], image.shape[1]))
     name = row.image.rpartition("/")[2]
-    return panel(side_by_side([image, transform.image(image)]), f"{name} {row.probability:.2f}")
+    return panel([image, transform.image(image)], f"{name} {row.probability:.2f}")
 
 
 def _write_tables(records: Iterable[Record], out: Path) -> dict[str, Any]:

@@ -112,15 +112,30 @@ def side_by_side(images: Sequence[np.ndarray]) -> np.ndarray:
     return np.asarray(row)
 
 
-def panel(image: np.ndarray, label: str, cell: int = CELL) -> np.ndarray:
-    """An image in the middle of a square of side ``cell``, with a label above that is not cut."""
-    scale = cell / max(image.shape[:2])
-    size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
-    resized = Image.fromarray(image).resize((size[0], size[1]), Image.Resampling.LANCZOS)
+def panel(images: Sequence[np.ndarray], label: str, cell: int = CELL) -> np.ndarray:
+    """Images in a row in the middle of a square, with a label above that is not cut.
+
+    Args:
+        images: each (H, W, 3) uint8; one scale makes the row fit, whatever their shapes.
+        label: what is written above.
+        cell: side of the square, pixels.
+    """
+    room = cell - GAP * (len(images) - 1)
+    scale = min(
+        room / sum(image.shape[1] for image in images),
+        cell / max(image.shape[0] for image in images),
+    )
+    row = side_by_side([_scaled(image, scale) for image in images])
     square = Image.new("RGB", (cell + GAP, cell + CAPTION + GAP), _WHITE)
-    square.paste(resized, ((cell - size[0]) // 2, CAPTION + (cell - size[1]) // 2))
+    left, top = (max(0, (cell - side) // 2) for side in (row.shape[1], row.shape[0]))
+    square.paste(Image.fromarray(row), (left, CAPTION + top))
     _draw_caption(square, label, 0)
     return np.asarray(square)
+
+
+def _scaled(image: np.ndarray, scale: float) -> np.ndarray:
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 
 
 def _draw_caption(picture: Image.Image, text: str, top: int) -> None:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from samrot.canonicalizers import load_canonicalizer
 from samrot.data.images import read_image
-from samrot.drawing.overlays import panel, side_by_side
+from samrot.drawing.overlays import panel
 from samrot.drawing.pose_sheets import contact_sheet
 from samrot.files import replacing
 from samrot.geometry.exact import move_image
@@ -115,6 +115,6 @@ def draw_moved(
     for i in changed[:: -(-len(changed) // SHOWN) or 1]:
         image = read_image(paths[i], apply_exif=apply_exif)
         views = [move_image(image, D4.inverse(pose)) for pose in (before[i], after[i])]
-        panels.append(panel(side_by_side(views), paths[i].name))
+        panels.append(panel(views, paths[i].name))
     if panels:
         contact_sheet(panels, target)

@@ -118,17 +118,6 @@ def test_a_file_that_gives_nan_is_refused(tmp_path: Path) -> None:
         _write(Network(Zero(), {"x": zero}, {"x": one}, ["y"], {}), tmp_path, "bad")
 
 
-@pytest.mark.slow
-def test_an_official_sam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "samrot.commands.export.load_segmenter",
-        lambda *_, **__: SamSegmenter(small_vit(), "sam_vit_b"),
-    )
-    content = export(ExportSettings(out=str(tmp_path)))
-    assert content["side"] == 1024
-    assert all(network["difference"] < 1e-3 for network in content["networks"].values())
-
-
 @pytest.mark.parametrize("frame", ["square", "squares", "letterbox"])
 @pytest.mark.parametrize("size_hw", [(40, 61), (64, 48), (9, 9)])
 def test_the_thumbnail_in_torch(frame: str, size_hw: tuple[int, int]) -> None:
@@ -145,8 +134,13 @@ def test_the_thumbnail_in_torch(frame: str, size_hw: tuple[int, int]) -> None:
 
 
 @pytest.mark.slow
-def test_a_canonicalizer_for_mirror_images(tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+def test_an_official_sam_and_a_canonicalizer_for_mirror_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "samrot.commands.export.load_segmenter",
+        lambda *_, **__: SamSegmenter(small_vit(), "sam_vit_b"),
+    )
     canonicalizer = small_d4()
     image = torch.from_numpy(random_photo(0, 41, 64))
     logits = PoseModel(canonicalizer)(image)
@@ -160,7 +154,9 @@ def test_a_canonicalizer_for_mirror_images(tmp_path: Path) -> None:
             out=str(tmp_path / "out"), canonicalizer=CanonicalizerChoice(name=str(checkpoint))
         )
     )
-    assert content["networks"]["canonicalizer"]["difference"] < 1e-3
+    assert content["side"] == 1024
+    assert content["networks"].keys() == {"canonicalizer", "encoder", "decoder"}
+    assert all(network["difference"] < 1e-3 for network in content["networks"].values())
 
 
 def test_only_segment_anything_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -501,10 +501,9 @@ def test_a_damaged_photo_stops_the_run_and_loses_nothing(
     assert not (tmp_path / "third").exists()
 
 
-@pytest.mark.parametrize("overlap", [False, True])
-@pytest.mark.parametrize("images_per_batch", [1, 2])
+@pytest.mark.parametrize(("images_per_batch", "overlap"), [(1, True), (2, False), (2, True)])
 def test_stages_in_turn_or_at_once_find_the_same(
-    overlap: bool, images_per_batch: int, coloured: tuple[Path, Path], tmp_path: Path
+    images_per_batch: int, overlap: bool, coloured: tuple[Path, Path], tmp_path: Path
 ) -> None:
     def records(images_per_batch: int, *, overlap: bool) -> list[dict[str, Any]]:
         wanted = settings(

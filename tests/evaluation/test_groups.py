@@ -80,7 +80,7 @@ def test_all_eight_views(scenes_folder: Path, checkpoint: str, tmp_path: Path) -
 @pytest.mark.slow
 def test_retention_is_a_ratio_of_the_group_average(scenes_folder: Path, tmp_path: Path) -> None:
     wanted = settings(scenes_folder, tmp_path / "run", group="d4", methods=["none"], limit=1)
-    wanted.segmenter.name = "grabcut"
+    wanted.segmenter.name = "sam_mini"
     result = evaluate(wanted)["methods"]["none"]
     upright, average = result["angles"]["0"]["AP"], result["d4_avg"]["AP"]
     assert 0 < upright != average

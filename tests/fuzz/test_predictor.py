@@ -36,10 +36,15 @@ def predictor() -> samrot.RobustPredictor:
     return predictor
 
 
+@pytest.fixture(scope="module")
+def canonicalizer() -> samrot.Canonicalizer:
+    return samrot.load_canonicalizer("c4")
+
+
 @given(image=JUNK, image_format=st.one_of(st.sampled_from(["RGB", "BGR"]), st.text(max_size=3)))
 @examples(40)
-def test_images(image: Any, image_format: str) -> None:
-    predictor = samrot.RobustPredictor(ThresholdSegmenter())
+def test_images(image: Any, image_format: str, canonicalizer: samrot.Canonicalizer) -> None:
+    predictor = samrot.RobustPredictor(ThresholdSegmenter(), canonicalizer)
     predictor.set_image(random_photo(0, 4, 5))
     outcome(lambda: predictor.set_image(image, image_format))
     accepted = (

@@ -10,8 +10,9 @@ from segment_anything import SamPredictor
 
 import samrot
 from benchmarks.racing import Timings, race
-from benchmarks.subjects import PHOTO_HW, Options, boxes_on, build_sam, photo
+from benchmarks.subjects import PHOTO_HW, Options, boxes_on, build_sam, device, photo
 from samrot.segmenters import DecoderSettings, Prompts, SamSegmenter
+from samrot.segmenters.sam_mini_1 import build_sam_mini_1
 
 BOXES = 64
 WAYS = {
@@ -22,7 +23,10 @@ WAYS = {
 
 
 def compare_decoder(options: Options) -> Timings:
-    """64 boxes in a photo that is encoded already, to binary masks of its size."""
+    """64 boxes in a photo that is encoded already, to binary masks of its size.
+
+    ``sam_mini`` has no transformer; beside it runs the decoder that it had in samrot 0.1.0.
+    """
     sam, boxes = build_sam(options.sam), boxes_on(PHOTO_HW, BOXES)
     plain = SamPredictor(sam)
     plain.set_image(photo())
@@ -32,10 +36,13 @@ def compare_decoder(options: Options) -> Timings:
             plain.predict_torch, None, None, resized, multimask_output=False
         )
     }
-    for name, settings in WAYS.items():
-        if options.sam != "sam_mini" or settings == DecoderSettings():  # it has no transformer
-            ours = samrot.RobustPredictor(SamSegmenter(sam, decoder=settings), None)
-            ours.set_image(photo())
-            prompts = Prompts(boxes_xyxy=boxes)
-            contestants[name] = partial(ours.predict_prompts, prompts)
+    if options.sam == "sam_mini":
+        first = build_sam_mini_1().eval().to(device())
+        ours = {"of samrot 0.1.0": SamSegmenter(first), "samrot, default": SamSegmenter(sam)}
+    else:
+        ours = {name: SamSegmenter(sam, decoder=settings) for name, settings in WAYS.items()}
+    for name, segmenter in ours.items():
+        predictor = samrot.RobustPredictor(segmenter, None)
+        predictor.set_image(photo())
+        contestants[name] = partial(predictor.predict_prompts, Prompts(boxes_xyxy=boxes))
     return race(contestants, options.repeats)

@@ -90,7 +90,7 @@ def draw_disagreements(
             label = f"{method}: {found.scores[method]:.3f}"
             rows[label] = [RLE(size=size, counts=text) for text in counts]
         panels = [
-            panel(draw_objects(image, [DrawnObject(rle) for rle in rles]), label, _CELL)
+            panel([draw_objects(image, [DrawnObject(rle) for rle in rles])], label, _CELL)
             for label, rles in rows.items()
         ]
         name = dataset.image_path(found.image_id).name
