@@ -19,10 +19,27 @@ from samrot.structures.image import check_image
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
 Content = tuple[tuple[int, ...], bytes]
+Ask = Callable[[Sequence[np.ndarray]], Tensor]  # N images to (N, K)
+
+
+def asking(ask: Ask, bursts: Sequence[Sequence[np.ndarray]]) -> Ask:
+    """How photos are asked about: all together, or, where a burst has several, one by one.
+
+    Their order must not show in the last bit, as their places in a batch might, and a burst may be
+    long.
+
+    Raises:
+        InputError: if a burst holds no photo.
+    """
+    if not all(len(images) for images in bursts):
+        raise InputError("images holds no photo; expected at least one")
+    if all(len(images) == 1 for images in bursts):
+        return ask
+    return lambda images: torch.cat([ask([image]) for image in images])
 
 
 def of_each_once(
-    ask: Callable[[Sequence[np.ndarray]], Tensor],
+    ask: Ask,
     images: Sequence[np.ndarray],
     known: Mapping[Content, Tensor] | None = None,
 ) -> Tensor:
@@ -225,12 +242,13 @@ class Canonicalizer(nn.Module):
         return self.estimate_bursts([images])[0]
 
     def estimate_bursts(self, bursts: Sequence[Sequence[np.ndarray]]) -> list[Pose]:
-        """The pose of each burst, as ``estimate_many``; the network is given all of them together.
+        """The pose of each burst, as ``estimate_many``; single photos are asked about together.
 
         Args:
             bursts: at least one, each of at least one photo.
         """
-        logits = self.logits_of([image for images in bursts for image in images])
+        ask = asking(self.logits_of, bursts)
+        logits = ask([image for images in bursts for image in images])
         return [self.likeliest(evidence) for evidence in self.summed_evidence(logits, bursts)]
 
     def likeliest(self, evidence: Tensor) -> Pose:
@@ -245,13 +263,8 @@ class Canonicalizer(nn.Module):
         Args:
             evidence: (N, K), of each photo of all bursts.
             bursts: the photos.
-
-        Raises:
-            InputError: if a burst holds none.
         """
         lengths = [len(images) for images in bursts]
-        if 0 in lengths:
-            raise InputError("images holds no photo; expected at least one")
         # Sorted, so that the order does not show in the last bit.
         parts = evidence.double().split(lengths)
         return [part.sort(dim=0).values.sum(dim=0) for part in parts]

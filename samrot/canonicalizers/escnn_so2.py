@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from samrot.canonicalizers.canonicalizer import Canonicalizer, content_of, of_each_once
+from samrot.canonicalizers.canonicalizer import Canonicalizer, asking, content_of, of_each_once
 from samrot.canonicalizers.tilt import TiltEstimate, TiltRule, disc
 from samrot.errors import InputError
 from samrot.geometry import exact
@@ -137,7 +137,8 @@ class VectorCanonicalizer(Canonicalizer):
         The spread is that of a von Mises distribution as concentrated as the vector is long.
         """
         flat = [image for images in bursts for image in images]
-        logits = self.logits_of(flat)
+        ask = asking(self.logits_of, bursts)
+        logits = ask(flat)
         poses = [self.likeliest(evidence) for evidence in self.summed_evidence(logits, bursts)]
         # Asked of the photo turned back, all exact turns share the tilt to the bit.
         elements = [
@@ -152,7 +153,7 @@ class VectorCanonicalizer(Canonicalizer):
             exact.move_image(image, D4.inverse(element))
             for image, element in zip(flat, elements, strict=True)
         ]
-        asked = of_each_once(self.logits_of, moved_back, known)
+        asked = of_each_once(ask, moved_back, known)
         pairs = zip(poses, self.summed_evidence(asked, bursts), strict=True)
         return [self._tilted(*pair) for pair in pairs]
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from samrot.canonicalizers.canonicalizer import Canonicalizer, of_each_once
+from samrot.canonicalizers.canonicalizer import Canonicalizer, asking, of_each_once
 from samrot.canonicalizers.thumbnail import Thumbnail
 from samrot.errors import check_range
 from samrot.geometry import exact
@@ -173,7 +173,8 @@ class TiltCanonicalizer(Canonicalizer):
             views, num_views = self.views_of(images, self.tilt_thumbnail)
             return self.tilt_network(views).double().unflatten(0, (-1, num_views)).mean(dim=1)
 
-        evidence = of_each_once(ask, [image for images in bursts for image in images])
+        flat = [image for images in bursts for image in images]
+        evidence = of_each_once(asking(ask, bursts), flat)
         shares = [each.softmax(0).cpu() for each in self.summed_evidence(evidence, bursts)]
         return [summarise_tilt(share) for share in shares]
 

@@ -119,10 +119,6 @@ def test_equal_images_are_asked_about_once() -> None:
 
 
 def test_no_photo_is_refused() -> None:
-    for call in (
-        of_c4().logits_of,
-        of_c4().estimate_many,
-        lambda none: of_c4().estimate_bursts([none]),
-    ):
+    for call in (of_c4().logits_of, of_c4().estimate_many, of_vectors().estimate_many):
         with pytest.raises(InputError, match="images holds no photo; expected at least one"):
             call([])
