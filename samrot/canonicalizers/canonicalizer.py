@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,10 +18,61 @@ from samrot.structures.image import check_image
 # Channel means and deviations of ImageNet photographs, on the 0..255 scale.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
+Content = tuple[tuple[int, ...], bytes]
+Ask = Callable[[Sequence[np.ndarray]], Tensor]  # N images to (N, K)
+
+
+def asking(ask: Ask, bursts: Sequence[Sequence[np.ndarray]]) -> Ask:
+    """How photos are asked about: all together, or, where a burst has several, one by one.
+
+    Their order must not show in the last bit, as their places in a batch might, and a burst may be
+    long.
+
+    Raises:
+        InputError: if a burst holds no photo.
+    """
+    if not all(len(images) for images in bursts):
+        raise InputError("images holds no photo; expected at least one")
+    if all(len(images) == 1 for images in bursts):
+        return ask
+    return lambda images: torch.cat([ask([image]) for image in images])
+
+
+def of_each_once(
+    ask: Ask,
+    images: Sequence[np.ndarray],
+    known: Mapping[Content, Tensor] | None = None,
+) -> Tensor:
+    """Ask about different images together, and about equal ones once.
+
+    Rows of a batch may differ in the last bit though the images are equal; asked once, they cannot.
+
+    Args:
+        ask: N images to (N, K).
+        images: at least one.
+        known: what was answered before, (K,), by content.
+
+    Returns:
+        (N, K), a row for each image.
+    """
+    contents = [content_of(image) for image in images]
+    answers = dict(known or {})
+    asked = {c: image for c, image in zip(contents, images, strict=True) if c not in answers}
+    if asked:
+        answers.update(zip(asked, ask(list(asked.values())), strict=True))
+    return torch.stack([answers[content] for content in contents])
+
+
+def content_of(image: np.ndarray) -> Content:
+    """What equal images, and no others, have in common."""
+    return image.shape, image.tobytes()
 
 
 class Canonicalizer(nn.Module):
     """A network that obeys the law of its group, behind a thumbnail that commutes with D4.
+
+    What a subclass knows otherwise it says in ``logits_of`` or ``estimate_bursts``, on which all
+    other methods rest.
 
     Law: ``logits(g x)[h] == logits(x)[g^-1 h]``, for C4 ``roll(logits(x), k)``; Mondal et al. 2023,
     section 3. The logits of a photo are the mean over the views of its thumbnail, plus what its
@@ -100,7 +151,6 @@ class Canonicalizer(nn.Module):
         x_axes = np.abs(self.group.matrices[:, 0])
         return torch.from_numpy(x_axes[:, 0] - x_axes[:, 1]).to(self.pixel_mean)
 
-    @torch.no_grad()
     def logits(self, image: np.ndarray) -> Tensor:
         """Pose logits of one photo; the module is put into evaluation mode.
 
@@ -113,25 +163,68 @@ class Canonicalizer(nn.Module):
         Raises:
             InputError: if the image is not of that layout, or a logit is not finite.
         """
-        check_image(image)
+        return self.logits_of([image])[0]
+
+    @torch.no_grad()
+    def logits_of(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Pose logits of photos that the network is given together; as ``logits`` of each.
+
+        How many they are may show in the last bits, as of every network.
+
+        Args:
+            images: at least one, each (H, W, 3) uint8 RGB, of any sizes.
+
+        Returns:
+            (N, |G|) in the dtype and on the device of the module.
+
+        Raises:
+            InputError: as ``logits``; or if there is no image.
+        """
         self.eval()  # dropout would make poses random
-        views = torch.from_numpy(self.thumbnail(image)).to(self.pixel_mean.device)
-        height, width = image.shape[:2]
-        leaning = self.aspect_log_odds / 2 * float(np.sign(width - height))
-        images, aspect = self.normalise(views), leaning * self.aspect_signs()
-        logits = self.network(images).mean(dim=0) + aspect
-        if self.mirror_average and float(logits.softmax(0).max()) <= self.mirror_below:
-            logits = (logits + self.mirrored_evidence(images).mean(dim=0) + aspect) / 2
-        if not bool(torch.isfinite(logits).all()):
+        views, num_views = self.views_of(images, self.thumbnail)
+        widths_over_heights = [np.sign(image.shape[1] - image.shape[0]) for image in images]
+        leaning = self.aspect_log_odds / 2 * torch.tensor(widths_over_heights).to(views)
+        aspect = leaning[:, None] * self.aspect_signs()
+        logits = self.network(views).unflatten(0, (-1, num_views)).mean(dim=1) + aspect
+        if self.mirror_average:
+            asked = logits.softmax(dim=1).amax(dim=1) <= self.mirror_below
+            if bool(asked.any()):
+                mirrored = self.mirrored_evidence(views[asked.repeat_interleave(num_views)])
+                mirrored = mirrored.unflatten(0, (-1, num_views)).mean(dim=1) + aspect[asked]
+                logits[asked] = (logits[asked] + mirrored) / 2
+        damaged = ~torch.isfinite(logits).all(dim=1)
+        if bool(damaged.any()):
             raise InputError(
-                f"the canonicalizer's logits are {logits.tolist()}; expected finite numbers: its "
-                "weights are damaged, train or load it again"
+                f"the canonicalizer's logits are {logits[damaged][0].tolist()}; expected finite "
+                "numbers: its weights are damaged, train or load it again"
             )
         return logits
+
+    def views_of(self, images: Sequence[np.ndarray], thumbnail: Thumbnail) -> tuple[Tensor, int]:
+        """What a network is shown of photos: (N V, 3, S, S) normalised, and V, views of each.
+
+        Raises:
+            InputError: if there is no image, or one is not (H, W, 3) uint8.
+        """
+        if len(images) == 0:
+            raise InputError("images holds no photo; expected at least one")
+        for image in images:
+            check_image(image)
+        views = np.stack([thumbnail(image) for image in images])
+        pixels = torch.from_numpy(views).to(self.pixel_mean.device).flatten(0, 1)
+        return self.normalise(pixels), views.shape[1]
 
     def estimate(self, image: np.ndarray) -> Pose:
         """The most likely pose of one photo, (H, W, 3) uint8 RGB, with its probabilities."""
         return self.estimate_many([image])
+
+    def estimate_each(self, images: Sequence[np.ndarray]) -> list[Pose]:
+        """The most likely pose of each of some photos, which the network is given together.
+
+        Args:
+            images: each (H, W, 3) uint8 RGB, of any sizes.
+        """
+        return self.estimate_bursts([[image] for image in images]) if len(images) else []
 
     def estimate_many(self, images: Sequence[np.ndarray]) -> Pose:
         """The one pose of photos that share it: a burst, the frames of a clip, crops of a photo.
@@ -146,11 +239,17 @@ class Canonicalizer(nn.Module):
         Raises:
             InputError: if there is none, or one is not of that layout.
         """
-        return self.likeliest(self.evidence_of(images))
+        return self.estimate_bursts([images])[0]
 
-    def evidence_of(self, images: Sequence[np.ndarray]) -> Tensor:
-        """The evidence, (|G|,) float64, of photos that share a pose; as ``estimate_many``."""
-        return self.summed_evidence([self.logits(image) for image in images])
+    def estimate_bursts(self, bursts: Sequence[Sequence[np.ndarray]]) -> list[Pose]:
+        """The pose of each burst, as ``estimate_many``; single photos are asked about together.
+
+        Args:
+            bursts: at least one, each of at least one photo.
+        """
+        ask = asking(self.logits_of, bursts)
+        logits = ask([image for images in bursts for image in images])
+        return [self.likeliest(evidence) for evidence in self.summed_evidence(logits, bursts)]
 
     def likeliest(self, evidence: Tensor) -> Pose:
         """The pose that evidence, (|G|,) float64, speaks for, with its probabilities."""
@@ -158,16 +257,17 @@ class Canonicalizer(nn.Module):
         return Pose.of_element(self.group, int(evidence.argmax()), probabilities)
 
     @staticmethod
-    def summed_evidence(evidence: Sequence[Tensor]) -> Tensor:
-        """The sum, (K,) float64, of the evidence, (K,), of each photo, whatever their order.
+    def summed_evidence(evidence: Tensor, bursts: Sequence[Sequence[np.ndarray]]) -> list[Tensor]:
+        """The sum, (K,) float64, of the evidence of the photos of each burst, in any order.
 
-        Raises:
-            InputError: if there is none.
+        Args:
+            evidence: (N, K), of each photo of all bursts.
+            bursts: the photos.
         """
-        if len(evidence) == 0:
-            raise InputError("images holds no photo; expected at least one")
+        lengths = [len(images) for images in bursts]
         # Sorted, so that the order does not show in the last bit.
-        return torch.stack([each.double() for each in evidence]).sort(dim=0).values.sum(dim=0)
+        parts = evidence.double().split(lengths)
+        return [part.sort(dim=0).values.sum(dim=0) for part in parts]
 
     def pose(self, image: np.ndarray) -> int:
         """The element of D4 that most likely moved this photo, (H, W, 3) uint8 RGB."""

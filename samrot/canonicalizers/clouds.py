@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from samrot import weights
+from samrot.canonicalizers.invariant_rotation import InvariantRotation
 from samrot.canonicalizers.vn_rotation import PrincipalAxes, VNRotation
 from samrot.errors import InputError, check_choice
 from samrot.geometry.space import check_cloud
@@ -21,6 +22,7 @@ from samrot.runtime.devices import find_device
 # Architecture -> network, (B, N, 3) to rotations (B, 3, 3), with R(Qx) = Q R(x).
 CLOUD_CANONICALIZERS: dict[str, Callable[..., nn.Module]] = {
     "vn_rotation": VNRotation,
+    "invariant_rotation": InvariantRotation,
     "principal_axes": PrincipalAxes,
 }
 SO3_NAME = "so3"  # the principal axes, which need no checkpoint

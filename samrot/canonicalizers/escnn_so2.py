@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from samrot.canonicalizers.canonicalizer import Canonicalizer
+from samrot.canonicalizers.canonicalizer import Canonicalizer, asking, content_of, of_each_once
 from samrot.canonicalizers.tilt import TiltEstimate, TiltRule, disc
 from samrot.errors import InputError
 from samrot.geometry import exact
@@ -131,18 +131,33 @@ class VectorCanonicalizer(Canonicalizer):
         super().__init__(*args, **kwargs)
         self.rule = rule
 
-    def estimate_many(self, images: Sequence[np.ndarray]) -> Pose:
-        """The pose of photos that share it: quarter turn, tilt, and its spread.
+    def estimate_bursts(self, bursts: Sequence[Sequence[np.ndarray]]) -> list[Pose]:
+        """The pose of each burst: quarter turn, tilt, and its spread.
 
         The spread is that of a von Mises distribution as concentrated as the vector is long.
         """
-        evidence = self.evidence_of(images)
-        pose = self.likeliest(evidence)
-        if (
-            pose.element
-        ):  # asked of the photo turned back, all exact turns share the tilt to the bit
-            undo = D4.inverse(pose.element)
-            evidence = self.evidence_of([exact.move_image(image, undo) for image in images])
+        flat = [image for images in bursts for image in images]
+        ask = asking(self.logits_of, bursts)
+        logits = ask(flat)
+        poses = [self.likeliest(evidence) for evidence in self.summed_evidence(logits, bursts)]
+        # Asked of the photo turned back, all exact turns share the tilt to the bit.
+        elements = [
+            pose.element for pose, images in zip(poses, bursts, strict=True) for _ in images
+        ]
+        known = {
+            content_of(image): row
+            for image, row, element in zip(flat, logits, elements, strict=True)
+            if element == 0
+        }
+        moved_back = [
+            exact.move_image(image, D4.inverse(element))
+            for image, element in zip(flat, elements, strict=True)
+        ]
+        asked = of_each_once(ask, moved_back, known)
+        pairs = zip(poses, self.summed_evidence(asked, bursts), strict=True)
+        return [self._tilted(*pair) for pair in pairs]
+
+    def _tilted(self, pose: Pose, evidence: Tensor) -> Pose:
         along, across = evidence[:2].tolist()
         _, tilt_deg = factor_angle(float(np.rad2deg(np.arctan2(across, along))))
         found = TiltEstimate(tilt_deg, spread_deg(np.hypot(along, across)), share=1.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from samrot.canonicalizers.canonicalizer import Canonicalizer
+from samrot.canonicalizers.canonicalizer import Canonicalizer, asking, of_each_once
 from samrot.canonicalizers.thumbnail import Thumbnail
 from samrot.errors import check_range
 from samrot.geometry import exact
@@ -143,16 +143,22 @@ class TiltCanonicalizer(Canonicalizer):
         self.tilt_thumbnail = tilt_thumbnail
         self.rule = rule
 
-    def estimate_many(self, images: Sequence[np.ndarray]) -> Pose:
-        """The pose of photos that share it: nearest element, tilt, and its spread.
+    def estimate_bursts(self, bursts: Sequence[Sequence[np.ndarray]]) -> list[Pose]:
+        """The pose of each burst: nearest element, tilt, and its spread.
 
         A tilt beyond 45 degrees says that the neighbour is nearer: the element goes on by a quarter
         turn, and the probabilities with it.
         """
-        pose = super().estimate_many(images)
+        poses = super().estimate_bursts(bursts)
+        moved_back = [
+            [exact.move_image(image, D4.inverse(pose.element)) for image in images]
+            for pose, images in zip(poses, bursts, strict=True)
+        ]
+        tilts = self.estimate_tilts(moved_back)
+        return [self._tilted(*pair) for pair in zip(poses, tilts, strict=True)]
+
+    def _tilted(self, pose: Pose, found: TiltEstimate) -> Pose:
         assert pose.probabilities is not None
-        undo = D4.inverse(pose.element)
-        found = self.estimate_tilt(exact.move_image(image, undo) for image in images)
         quarters, rest_deg = factor_angle(self.rule.believed(found))
         moved = [D4.compose(g, quarters) for g in range(self.group.order)]
         probabilities = np.empty_like(pose.probabilities)
@@ -160,13 +166,17 @@ class TiltCanonicalizer(Canonicalizer):
         return Pose(D4.compose(pose.element, quarters), rest_deg, probabilities, found.spread_deg)
 
     @torch.no_grad()
-    def estimate_tilt(self, images: Iterable[np.ndarray]) -> TiltEstimate:
-        """The one tilt of photos, each (H, W, 3) uint8 RGB, nearly upright; believed or not."""
-        evidence = []
-        for image in images:
-            views = torch.from_numpy(self.tilt_thumbnail(image)).to(self.pixel_mean.device)
-            evidence.append(self.tilt_network(self.normalise(views)).double().mean(dim=0))
-        return summarise_tilt(self.summed_evidence(evidence).softmax(0).cpu())
+    def estimate_tilts(self, bursts: Sequence[Sequence[np.ndarray]]) -> list[TiltEstimate]:
+        """The one tilt of the photos, nearly upright, of each burst; believed or not."""
+
+        def ask(images: Sequence[np.ndarray]) -> Tensor:
+            views, num_views = self.views_of(images, self.tilt_thumbnail)
+            return self.tilt_network(views).double().unflatten(0, (-1, num_views)).mean(dim=1)
+
+        flat = [image for images in bursts for image in images]
+        evidence = of_each_once(asking(ask, bursts), flat)
+        shares = [each.softmax(0).cpu() for each in self.summed_evidence(evidence, bursts)]
+        return [summarise_tilt(share) for share in shares]
 
 
 def summarise_tilt(shares: Tensor) -> TiltEstimate:

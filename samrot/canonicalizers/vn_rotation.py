@@ -57,17 +57,29 @@ class VNRotation(nn.Module):
 
     def surroundings(self, clouds: Tensor) -> Tensor:
         """(B, N, 3) to (B, 1 + 2 S, 3, N): points, ways to the mean around them, cross products."""
-        lengths = (clouds**2).sum(dim=2)
-        squares = lengths[:, :, None] + lengths[:, None] - 2 * clouds @ clouds.mT
-        weights = torch.exp(squares * (-0.5 / RADIUS**2))
-        counted = torch.cat([clouds, torch.ones_like(clouds[..., :1])], dim=2)
         vectors = [clouds]
-        for _ in range(self.scales):
-            sums = weights @ counted
-            offsets = sums[..., :3] / sums[..., 3:] - clouds
+        for offsets in surroundings(clouds, self.scales):
             vectors += [offsets, torch.linalg.cross(clouds, offsets)]
-            weights = weights.square().square()  # that of half the radius
         return torch.stack(vectors, dim=1).transpose(2, 3)
+
+
+def surroundings(clouds: Tensor, scales: int) -> list[Tensor]:
+    """From each point the way to the mean of those around it, (B, N, 3), at each scale.
+
+    Args:
+        clouds: (B, N, 3), standardised.
+        scales: how many; the first has the radius ``RADIUS``, each next one half of it.
+    """
+    lengths = (clouds**2).sum(dim=2)
+    squares = lengths[:, :, None] + lengths[:, None] - 2 * clouds @ clouds.mT
+    weights = torch.exp(squares * (-0.5 / RADIUS**2))
+    counted = torch.cat([clouds, torch.ones_like(clouds[..., :1])], dim=2)
+    offsets = []
+    for _ in range(scales):
+        sums = weights @ counted
+        offsets.append(sums[..., :3] / sums[..., 3:] - clouds)
+        weights = weights.square().square()  # that of half the radius
+    return offsets
 
 
 class PrincipalAxes(nn.Module):

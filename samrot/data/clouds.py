@@ -42,6 +42,11 @@ class CloudDataset:
         clouds, labels = [self.clouds[i] for i in indices], [self.labels[i] for i in indices]
         return CloudDataset(clouds, labels, self.classes, self.source)
 
+    def cut(self, num_points: int | None) -> CloudDataset:
+        """The clouds with their first points alone, at most so many."""
+        own = [y[:num_points] if isinstance(y, np.ndarray) else y for y in self.labels]
+        return CloudDataset([c[:num_points] for c in self.clouds], own, self.classes, self.source)
+
     def check_labels_of(self, classes: Sequence[str], parts: bool, checkpoint: str) -> None:
         """Refuse a network for other labels than these.
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samrot.canonicalizers import Canonicalizer
 from samrot.errors import InputError, check_choice, check_count
 from samrot.geometry.plane import GRID, PHOTO_FILL, PlaneTransform, snap_to_grid
 from samrot.geometry.pose import Pose
@@ -176,8 +177,41 @@ def find_frame(
         size_hw: (height, width) of the photo, if it is shown at another size.
         tilt, canvas: as in ``CanonicalFrame.of_pose``.
     """
-    pose = source.estimate(image)
     size_hw = (image.shape[0], image.shape[1]) if size_hw is None else size_hw
+    return _frame(source.estimate(image), source, size_hw, tilt, canvas)
+
+
+def find_frames(
+    images: Sequence[np.ndarray],
+    sources: Sequence[PoseSource],
+    *,
+    tilt: str = "quarter",
+    canvas: str = "expand",
+) -> list[CanonicalFrame]:
+    """As ``find_frame`` of each image and its source, at its own size.
+
+    A canonicalizer is given all images of which it is the source together.
+    """
+    by_source: dict[int, list[int]] = {}
+    for number, source in enumerate(sources):
+        by_source.setdefault(id(source), []).append(number)
+    poses: dict[int, Pose] = {}
+    for numbers in by_source.values():
+        source, own = sources[numbers[0]], [images[number] for number in numbers]
+        if isinstance(source, Canonicalizer):
+            estimated = source.estimate_each(own)
+        else:
+            estimated = [source.estimate(image) for image in own]
+        poses.update(zip(numbers, estimated, strict=True))
+    return [
+        _frame(poses[number], source, (image.shape[0], image.shape[1]), tilt, canvas)
+        for number, (image, source) in enumerate(zip(images, sources, strict=True))
+    ]
+
+
+def _frame(
+    pose: Pose, source: PoseSource, size_hw: tuple[int, int], tilt: str, canvas: str
+) -> CanonicalFrame:
     # A pose with probabilities was estimated, be it before, as that of a burst.
     snapped = pose.probabilities is not None or not isinstance(source, GivenPose)
     return CanonicalFrame.of_pose(pose, size_hw, tilt=tilt, canvas=canvas, snapped=snapped)

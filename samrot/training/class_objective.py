@@ -144,6 +144,7 @@ class ClassObjective(NetworkObjective):
         val: photos that accuracy is measured on, each turned by an element drawn evenly: of the
             canonicalizer's group, or, without one, of what turns the views; None measures nothing.
         size: side of the views, pixels.
+        canonicalizer_speed: factor of the learning rate of the canonicalizer.
     """
 
     table: Tensor
@@ -160,6 +161,7 @@ class ClassObjective(NetworkObjective):
         label_smoothing: float,
         val: ClassifiedPhotos | None,
         size: int,
+        canonicalizer_speed: float = 1.0,
     ) -> None:
         super().__init__(
             network,
@@ -169,6 +171,7 @@ class ClassObjective(NetworkObjective):
             save_classifier,
             save_canonicalizer,
             (STATISTICS_PHOTOS, PHOTOS_TOGETHER),
+            canonicalizer_speed,
         )
         self.beta, self.label_smoothing = beta, label_smoothing
         self.views, self.val, self.size = views, val, size

@@ -66,6 +66,8 @@ class ClassCanonicalizerSettings:
         options: options of the network: widths, blocks, dropout, ...
         beta: weight of the prior loss, that photos are upright; 0 learns from the classifier's loss
             alone.
+        speed: factor of the learning rate of the canonicalizer, which starts from nothing beside a
+            classifier that does not.
     """
 
     architecture: str | None = None
@@ -74,9 +76,11 @@ class ClassCanonicalizerSettings:
     mirror_average: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     beta: float = 1.0
+    speed: float = 1.0
 
     def __post_init__(self) -> None:
         check_choice("canonicalizer.group", self.group, GROUPS)
+        check_range("canonicalizer.speed", self.speed, 0)
         check_range("canonicalizer.beta", self.beta, 0)
 
 
@@ -164,6 +168,7 @@ def train_classifier(settings: TrainClassifierSettings) -> Path:
         label_smoothing=settings.label_smoothing,
         val=photos.part(held) if len(held) else None,
         size=settings.view_size,
+        canonicalizer_speed=settings.canonicalizer.speed,
     )
     with run.held(by_this_process=fabric.is_global_zero):
         fit(fabric, settings, run, objective)

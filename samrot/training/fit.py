@@ -102,6 +102,10 @@ class TrainingObjective(nn.Module):
 
     collate: Callable[[list[Any]], Any] | None = None
 
+    def learning_rate_scales(self) -> list[tuple[nn.Module, float]]:
+        """Parts of the model, disjoint, and the factor of the learning rate of each."""
+        return [(self, 1.0)]
+
     def forward(self, batch: Any, step: int) -> tuple[Tensor, dict[str, float]]:
         """The mean loss of the items of a batch, and what to show of it.
 
@@ -248,8 +252,13 @@ def fit(
     average = AveragedModel(
         objective.model, multi_avg_fn=get_ema_multi_avg_fn(optim.ema_decay), use_buffers=True
     ).to(fabric.device)
+    groups = [
+        {"params": [p for p in part.parameters() if p.requires_grad], "scale": scale}
+        for part, scale in objective.learning_rate_scales()
+    ]
+    groups = [group for group in groups if group["params"]]
     trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=optim.learning_rate, weight_decay=optim.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=optim.learning_rate, weight_decay=optim.weight_decay)
     smoothed, best = SmoothedMetrics(), BestCheckpoint()
     wrapped, optimizer = fabric.setup(objective, optimizer)
     state = {"model": objective.model, "ema": average, "optimizer": optimizer}
@@ -264,7 +273,8 @@ def fit(
         for step in range(first_step, optim.steps):
             torch.manual_seed(_seed(settings.seed, step, fabric.global_rank))
             for group in optimizer.param_groups:
-                group["lr"] = optim.learning_rate_at(step)
+                # States of before 0.2.0 hold no scale.
+                group["lr"] = optim.learning_rate_at(step) * group.get("scale", 1.0)
             shown = _step(fabric, wrapped, optimizer, trained, batches, step, settings, run)
             average.update_parameters(objective.model)
             smoothed.update(shown)

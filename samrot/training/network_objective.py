@@ -64,6 +64,7 @@ class NetworkObjective(TrainingObjective):
         save_network: writes its checkpoint.
         save_canonicalizer: likewise.
         statistics: items, and how many at once, that batch norms take their statistics of.
+        canonicalizer_speed: factor of the learning rate of the canonicalizer.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class NetworkObjective(TrainingObjective):
         save_network: Callable[[Any, Path], None],
         save_canonicalizer: Callable[[Any, Path], None],
         statistics: tuple[int, int],
+        canonicalizer_speed: float = 1.0,
     ) -> None:
         model = network
         if canonicalizer is not None:
@@ -83,6 +85,16 @@ class NetworkObjective(TrainingObjective):
         self.trains_network = any(p.requires_grad for p in network.parameters())
         self.save_network, self.save_canonicalizer = save_network, save_canonicalizer
         self.statistics = statistics
+        self.canonicalizer_speed = canonicalizer_speed
+
+    def learning_rate_scales(self) -> list[tuple[nn.Module, float]]:
+        """See ``TrainingObjective``."""
+        if not isinstance(self.model, CanonicalizedModule):
+            return super().learning_rate_scales()
+        return [
+            (self.model.network, 1.0),
+            (self.model.canonicalizer, self.canonicalizer_speed),
+        ]
 
     def scores(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Scores of a training batch, and the poses where there is a canonicalizer."""

@@ -123,6 +123,7 @@ class PointObjective(NetworkObjective):
         label_smoothing: of the cross-entropy.
         val: what accuracy is measured on: each cloud turned at random in SO(3), if there is a
             canonicalizer, and as the views are, if not; None measures nothing.
+        canonicalizer_speed: factor of the learning rate of the canonicalizer.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class PointObjective(NetworkObjective):
         beta: float,
         label_smoothing: float,
         val: CloudDataset | None,
+        canonicalizer_speed: float = 1.0,
     ) -> None:
         super().__init__(
             network,
@@ -144,6 +146,7 @@ class PointObjective(NetworkObjective):
             save_point_network,
             save_cloud_canonicalizer,
             (STATISTICS_CLOUDS, 32),
+            canonicalizer_speed,
         )
         self.views, self.val = views, val
         self.prior_loss, self.beta, self.label_smoothing = PRIORS[prior], beta, label_smoothing

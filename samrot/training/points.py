@@ -60,18 +60,23 @@ class TrainedCloudCanonicalizerSettings:
     """The canonicalizer before the network.
 
     Args:
-        architecture: vn_rotation, or principal_axes, which has no weights; none by default.
-        options: options of vn_rotation: channels, depth, scales, pool.
+        architecture: invariant_rotation, vn_rotation, or principal_axes, which has no weights; none
+            by default.
+        options: options of the network; of invariant_rotation: channels, hidden, scales; of
+            vn_rotation: channels, depth, scales, pool.
         prior: identity (the data lie alike) or up (their z axis alone is known).
         beta: weight of the prior loss; 0 learns from the network's loss alone.
+        speed: factor of the learning rate of the canonicalizer.
     """
 
     architecture: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     prior: str = "identity"
     beta: float = 1.0
+    speed: float = 1.0
 
     def __post_init__(self) -> None:
+        check_range("canonicalizer.speed", self.speed, 0)
         check_choice("canonicalizer.prior", self.prior, PRIORS)
         check_range("canonicalizer.beta", self.beta, 0)
 
@@ -119,7 +124,8 @@ def train_points(settings: TrainPointsSettings) -> Path:
     """
     dataset = settings.data.load()
     kept, held = settings.split(len(dataset))
-    val = dataset.part(held) if len(held) else None
+    # With as many points as it is trained on: DGCNN counts neighbours.
+    val = dataset.part(held).cut(settings.points_per_view) if len(held) else None
     torch.manual_seed(settings.seed)
     network = _build_network(settings.network, dataset)
     before, canonicalizer = settings.canonicalizer, None
@@ -147,6 +153,7 @@ def train_points(settings: TrainPointsSettings) -> Path:
         beta=before.beta,
         label_smoothing=settings.label_smoothing,
         val=val,
+        canonicalizer_speed=before.speed,
     )
     with run.held(by_this_process=fabric.is_global_zero):
         fit(fabric, settings, run, objective)

@@ -22,6 +22,7 @@ from samrot.geometry.groups import SO3
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in CLOUD_CANONICALIZERS),
+    ("invariant_rotation", {"channels": 4, "hidden": 8, "scales": 0}),
     ("vn_rotation", {"channels": 8, "depth": 1, "scales": 2, "pool": "max"}),
 ]
 LINE = np.linspace(-1, 1, 9)[:, None] * [1.0, 2.0, 3.0]
@@ -81,14 +82,17 @@ def test_degenerate_clouds_get_a_rotation(
     assert np.linalg.det(rotation) == pytest.approx(1, abs=1e-5)
     if np.ptp(cloud, axis=0).max() == 0:
         np.testing.assert_array_equal(rotation, network.rotation(np.zeros((3, 3))))
-    given = torch.tensor(cloud[None], dtype=torch.float32, requires_grad=name == "vn_rotation")
+    given = torch.tensor(cloud[None], dtype=torch.float32, requires_grad=name != "principal_axes")
     if given.requires_grad:
         network(given).sum().backward()
         assert given.grad is not None and bool(given.grad.isfinite().all())
 
 
-def test_a_checkpoint_is_the_same_canonicalizer(tmp_path: Path) -> None:
-    network = canonicalizer(*CASES[-1])
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_a_checkpoint_is_the_same_canonicalizer(
+    name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    network = canonicalizer(name, options)
     save_cloud_canonicalizer(network, tmp_path / "c.safetensors")
     loaded = load_cloud_canonicalizer(tmp_path / "c.safetensors")
     cloud = np.random.default_rng(0).normal(size=(20, 3))
@@ -103,7 +107,7 @@ def test_what_cannot_be_loaded(tmp_path: Path) -> None:
         InputError, match="checkpoint nowhere does not exist; expected a samrot-clo"
     ):
         load_cloud_canonicalizer("nowhere")
-    with pytest.raises(InputError, match="architecture is 'x'; expected one of: vn_rotation, pri"):
+    with pytest.raises(InputError, match="architecture is 'x'; expected one of: vn_rotation, inv"):
         CloudCanonicalizer("x", {})
     with pytest.raises(InputError, match=r"options \{'width': 3\} do not fit"):
         CloudCanonicalizer("vn_rotation", {"width": 3})

@@ -125,6 +125,16 @@ def test_parts(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_cut_keeps_the_first_points_and_their_labels() -> None:
+    clouds = [np.arange(15.0).reshape(5, 3), np.arange(6.0).reshape(2, 3)]
+    parts = CloudDataset(clouds, [np.arange(5), np.arange(2)], ["a"], "here").cut(3)
+    assert [len(cloud) for cloud in parts.clouds] == [3, 2]
+    assert [label.tolist() for label in parts.labels] == [[0, 1, 2], [0, 1]]  # type: ignore[union-attr]
+    whole = CloudDataset(clouds, [7, 8], ["a"], "here").cut(1)
+    assert whole.labels == [7, 8]
+    np.testing.assert_array_equal(whole.clouds[1], [[0, 1, 2]])
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [

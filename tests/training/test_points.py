@@ -94,6 +94,26 @@ def test_a_network_that_is_kept_stays_as_it_is(clouds: Path, tmp_path: Path) -> 
     assert not (plain / "canonicalizer.safetensors").exists()
 
 
+def test_the_canonicalizer_learns_at_its_own_speed(clouds: Path, tmp_path: Path) -> None:
+    for speed, stays in ((0.0, True), (2.0, False)):
+        before = replace(BEFORE, speed=speed)
+        runs = [
+            train_points(
+                settings(
+                    clouds, tmp_path / f"{speed}_{steps}", canonicalizer=before, val_share=0.0,
+                    optim=replace(TWO_STEPS, steps=steps, warmup_steps=0, schedule="constant"),
+                )
+            )
+            for steps in (1, 3)
+        ]  # fmt: skip
+        canonicalizers, networks = (
+            {(run / f"{name}.safetensors").read_bytes() for run in runs}
+            for name in ("canonicalizer", "network")
+        )
+        assert (len(canonicalizers) == 1) == stays
+        assert len(networks) == 2
+
+
 def test_batch_norms_hold_the_statistics_of_the_weights_that_are_saved(
     clouds: Path, tmp_path: Path
 ) -> None:

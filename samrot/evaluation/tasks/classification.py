@@ -11,6 +11,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from samrot.canonicalizers import Canonicalizer, CanonicalizerChoice
+from samrot.canonicalizers.canonicalizer import Content, content_of
 from samrot.data.classified_photos import ClassifiedPhotos, ClassifiedPhotoSettings
 from samrot.errors import InputError, check_choice, check_count
 from samrot.evaluation.class_summary import class_table, summarise_classes
@@ -20,7 +21,7 @@ from samrot.evaluation.settings import RunSettings, sample
 from samrot.evaluation.views import GROUPS, OrbitView, find_views
 from samrot.geometry.plane import PlaneTransform
 from samrot.models.classifiers import Classifier, NetworkClassifier, load_classifier
-from samrot.robust.pipeline import SCORES_CANVAS, find_frame
+from samrot.robust.pipeline import SCORES_CANVAS, CanonicalFrame, find_frames
 from samrot.robust.pose_sources import PoseSource
 from samrot.runtime.records import Record
 
@@ -52,7 +53,8 @@ class ClassificationSettings(RunSettings):
         canonicalizer: which canonicalizer.
         group: group whose elements turn the photos: c4 (four turns) or c8 (eight); between quarter
             turns a photo is resampled once, keeps its size, and its edge is repeated.
-        images_per_batch: photos that a network is given at once.
+        images_per_batch: views of photos that a network is given at once; all views of a photo are
+            among them.
         bootstrap: resamples of the photos, for 95 % intervals of the numbers; 0 for none. It may
             grow.
     """
@@ -189,11 +191,11 @@ class ClassificationTask:
         self.classifier = self.canonicalizer = None
 
     def run(self, item_ids: Sequence[int], write: Callable[[Record], None]) -> None:
-        """Evaluate photos, in order; the network sees as many of them together as a batch holds."""
+        """Evaluate photos, in order; networks see as many of them together as a batch holds."""
         assert self.classifier is not None
         together = max(1, self.settings.images_per_batch // len(self.views))
         for first in range(0, len(item_ids), together):
-            shown = [self._show(image_id) for image_id in item_ids[first : first + together]]
+            shown = self._show(item_ids[first : first + together])
             start = time.perf_counter()
             scores = self.classifier.scores([image for photo in shown for image in photo.images])
             spent = (time.perf_counter() - start) / len(shown)
@@ -201,40 +203,59 @@ class ClassificationTask:
                 own, scores = scores[: len(photo.images)], scores[len(photo.images) :]
                 write(self._record(photo, own, spent))
 
-    def _show(self, image_id: int) -> ShownPhoto:
-        """Turn a photo to each view, and bring it to the canonical frame of each method.
+    def _show(self, image_ids: Sequence[int]) -> list[ShownPhoto]:
+        """Turn photos to each view, and bring them to the canonical frame of each method."""
+        start = time.perf_counter()
+        turned = [image for image_id in image_ids for image in self._turned(image_id)]
+        read = time.perf_counter()
+        frames: dict[str, list[CanonicalFrame]] = {}
+        for name in self.settings.methods:
+            source = POSE_METHODS[name].pose_source
+            of_views = [cast(PoseSource, source(self.canonicalizer, view)) for view in self.views]
+            frames[name] = find_frames(
+                turned, of_views * len(image_ids), tilt="full", canvas=SCORES_CANVAS
+            )
+        shown = []
+        for n, image_id in enumerate(image_ids):
+            own = slice(n * len(self.views), (n + 1) * len(self.views))
+            of_methods = {name: found[own] for name, found in frames.items()}
+            shown.append(self._shown(image_id, turned[own], of_methods))
+        canonicalize = time.perf_counter() - read
+        for photo in shown:
+            photo.seconds["read"] = (read - start) / len(shown)
+            photo.seconds["canonicalize"] = canonicalize / len(shown)
+        return shown
+
+    def _turned(self, image_id: int) -> list[np.ndarray]:
+        """A photo as each view has it."""
+        photo = self.dataset.read(image_id)
+        size_hw = (photo.shape[0], photo.shape[1])
+        return [
+            PlaneTransform.from_pose(view.pose, size_hw, SCORES_CANVAS).image(photo, None)
+            for view in self.views
+        ]
+
+    def _shown(
+        self, image_id: int, turned: list[np.ndarray], frames: dict[str, list[CanonicalFrame]]
+    ) -> ShownPhoto:
+        """A photo in the canonical frame of each method and view.
 
         Images of the same content are shown once: all elements of an exact orbit have one canonical
         image, and so have one result, to the bit.
         """
-        start = time.perf_counter()
-        photo = self.dataset.read(image_id)
-        size_hw = (photo.shape[0], photo.shape[1])
-        turned = {
-            view: PlaneTransform.from_pose(view.pose, size_hw, SCORES_CANVAS).image(photo, None)
-            for view in self.views
-        }
-        seconds = {"read": time.perf_counter() - start, "canonicalize": 0.0}
-        images: dict[tuple[tuple[int, ...], bytes], np.ndarray] = {}
-        number: dict[tuple[tuple[int, ...], bytes], int] = {}
+        images: dict[Content, np.ndarray] = {}
+        number: dict[Content, int] = {}
         places: dict[str, dict[str, int]] = {}
         poses: dict[str, dict[str, tuple[int, float]]] = {}
-        for method in self.settings.methods:
-            for view, image in turned.items():
-                start = time.perf_counter()
-                source = POSE_METHODS[method].pose_source(self.canonicalizer, view)
-                frame = find_frame(
-                    image, cast(PoseSource, source), tilt="full", canvas=SCORES_CANVAS
-                )
+        for method, of_views in frames.items():
+            for view, image, frame in zip(self.views, turned, of_views, strict=True):
                 canonical = frame.canonical_image(image)
-                seconds["canonicalize"] += time.perf_counter() - start
-                content = (canonical.shape, canonical.tobytes())
+                content = content_of(canonical)
                 images.setdefault(content, canonical)
-                place = number.setdefault(content, len(number))
-                places.setdefault(method, {})[view.key] = place
+                places.setdefault(method, {})[view.key] = number.setdefault(content, len(number))
                 pose = (frame.pose.element, frame.pose.tilt_deg)
                 poses.setdefault(method, {})[view.key] = pose
-        return ShownPhoto(image_id, list(images.values()), places, poses, seconds)
+        return ShownPhoto(image_id, list(images.values()), places, poses, {})
 
     def _record(self, photo: ShownPhoto, scores: np.ndarray, spent: float) -> Record:
         methods: dict[str, Any] = {}
