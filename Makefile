@@ -32,6 +32,6 @@ clean:
 # escnn without its declared requirements: see setup.cfg.
 $(READY): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,escnn,fast,hub,imagenet,interop,lora,onnx,points,ray,tensorboard,transformers,web]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,escnn,family,fast,hub,imagenet,interop,lora,onnx,points,ray,tensorboard,transformers,web]'
 	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt escnn lie_learn
 	touch $(READY)

@@ -14,6 +14,6 @@ if len(sys.argv) < 2:
 points_per_side = int(sys.argv[2]) if len(sys.argv) > 2 else 16
 
 segmenter = samrot.load_segmenter("sam_mini")  # its own thresholds are the defaults
-generator = samrot.RobustMaskGenerator(segmenter, points_per_side)  # type: ignore[arg-type]
+generator = samrot.RobustMaskGenerator(segmenter, points_per_side)
 for record in generator.generate(samrot.read_image(sys.argv[1])):
     print(f"box {record['bbox']} (XYWH), predicted IoU {record['predicted_iou']:.2f}")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from samrot.robust.mask_generator import RobustMaskGenerator
     from samrot.robust.module import CanonicalizedModule
     from samrot.robust.predictor import RobustPredictor
+    from samrot.robust.video import RobustVideoPredictor
     from samrot.segmenters import EncoderSettings, load_segmenter
     from samrot.structures.detections import Detections
 
@@ -35,6 +36,7 @@ _HOMES = {
     "Pose": "geometry.pose",
     "RobustMaskGenerator": "robust.mask_generator",
     "RobustPredictor": "robust.predictor",
+    "RobustVideoPredictor": "robust.video",
     "canonicalized": "robust.canonicalized",
     "load_canonicalizer": "canonicalizers",
     "load_segmenter": "segmenters",
@@ -53,6 +55,7 @@ __all__ = [
     "Pose",
     "RobustMaskGenerator",
     "RobustPredictor",
+    "RobustVideoPredictor",
     "__version__",
     "canonicalized",
     "load_canonicalizer",

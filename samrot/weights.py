@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,6 +50,50 @@ OFFICIAL_SAM = {
         "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
     ),
 }
+
+
+@dataclass(frozen=True)
+class OtherSam:
+    """A SAM of other authors: its official file, and the package that has its architecture.
+
+    Args:
+        file_name: name of the file, as it is published.
+        builder: ``module:function`` that makes the model, with random weights.
+        source: where the file is published.
+        arguments: arguments of that function.
+    """
+
+    file_name: str
+    builder: str
+    source: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+OTHER_SAMS = {
+    "mobile_sam": OtherSam(
+        "mobile_sam.pt",
+        "mobile_sam.build_sam:build_sam_vit_t",
+        "https://github.com/ChaoningZhang/MobileSAM",
+    ),
+    **{
+        f"sam_hq_vit_{size}": OtherSam(
+            f"sam_hq_vit_{size}.pth",
+            f"segment_anything_hq.build_sam:build_sam_vit_{size[0]}",
+            "https://github.com/SysCV/sam-hq",
+        )
+        for size in ("tiny", "b", "l", "h")
+    },
+    **{
+        f"efficientvit_sam_{size}": OtherSam(
+            f"efficientvit_sam_{size}.pt",
+            "efficientsam.sam_model_zoo:create_efficientvit_sam_model",
+            "https://github.com/mit-han-lab/efficientvit",
+            {"name": f"efficientvit-sam-{size}", "pretrained": False},
+        )
+        for size in ("l0", "l1", "l2", "xl0", "xl1")
+    },
+}
+OTHER_SAMS_EXTRA = "pip install 'samrot[family]'"
 
 
 def weights_folder() -> Path:

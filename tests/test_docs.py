@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -56,6 +57,7 @@ PAGES = [
     "docs/custom-data.md",
     "docs/plugins.md",
     "docs/rotated-boxes.md",
+    "docs/bursts.md",
 ]
 
 
@@ -74,11 +76,12 @@ def test_python_in_documents(path: str, folder: Path, capsys: pytest.CaptureFixt
 def test_segment_commands_of_the_readme(folder: Path) -> None:
     (folder / "photos").mkdir()
     shutil.move(folder / "sideways.jpg", folder / "photos" / "sideways.jpg")
+    shutil.copytree(folder / "photos", folder / "bursts")
     (folder / "boxes.csv").write_text("image,x0,y0,x1,y1\nsideways.jpg,100,80,420,360\n")
     commands = re.findall(
         r"^samrot (segment .*?)(?:  #.*)?$", (ROOT / "README.md").read_text(), re.M
     )
-    assert len(commands) == 3
+    assert len(commands) == 4
     for number, command in enumerate(commands):
         arguments = command.split()
         arguments[arguments.index("--out") + 1] = str(folder / str(number))
@@ -97,6 +100,17 @@ def test_prompt_files_in_documents(tmp_path: Path) -> None:
         found.append({name: list(map(describe_prompt, of)) for name, of in prompts.items()})
     assert found[0] == found[1]
     assert json.loads(blocks("docs/prompts.md", "json")[1])["type"] == "object"
+
+
+def test_the_study_shows_its_files() -> None:
+    page = (ROOT / "docs" / "study.md").read_text()
+    files = sorted((ROOT / "docs" / "study").glob("*.csv"))
+    assert files
+    for path in files:
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                shown = [value for name, value in row.items() if name not in ("command", "commit")]
+                assert f"| {' | '.join(shown)} |" in page, path.name
 
 
 def test_documents_name_commands_that_exist() -> None:

@@ -178,3 +178,14 @@ def test_study(scenes_folder: Path, tmp_path: Path, run: Run) -> None:
     refused = run("tools/study.py", str(tmp_path / "bad"), "--photos", str(tmp_path / "none"))
     assert refused.returncode == 2
     assert "does not exist" in refused.stderr
+
+
+def test_measure_bursts(scenes_folder: Path) -> None:
+    done = run(
+        "tools/measure_bursts.py", "--images", str(scenes_folder / "images"), "--limit", "2",
+        "--numbers", "1", "2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ") for line in done.stdout.splitlines()[2:]]
+    assert [(row[0], row[1]) for row in rows] == [("| 1", "4"), ("| 2", "2")]
+    assert all(0 <= float(row[2]) <= 1 for row in rows)

@@ -140,9 +140,17 @@ def mean_interval(of_photos: np.ndarray, seeds: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def read_settings(item: str) -> dict[str, Any]:
+    """What is varied, and what was learned of it on the photos that the project reports."""
+    settings: dict[str, Any] = yaml.safe_load(
+        (ROOT / "configs" / "study" / f"{item}.yaml").read_text()
+    )
+    return settings
+
+
 def run(item: str, said: Said, labels: Path | None, out: Path) -> list[dict[str, Any]]:
     """The rows of an item, written as CSV."""
-    settings = yaml.safe_load((ROOT / "configs" / "study" / f"{item}.yaml").read_text())
+    settings = read_settings(item)
     rows = []
     for what, of_photos in ITEMS[item](said, settings, labels):
         low, high = mean_interval(of_photos, settings["seeds"])
@@ -180,10 +188,15 @@ def main() -> int:
         return 2
     options.out.mkdir(parents=True, exist_ok=True)
     said = Said(options.out, paths[:QUICK] if options.quick else paths)
-    parts = [f"{len(said.paths)} photos"]
+    parts = [
+        "# When to canonicalize",
+        f"{len(said.paths)} photos; 95 % intervals by resampling them. Made by `tools/study.py`; "
+        "settings are in `configs/study`, numbers with command and commit in the CSV of each part.",
+    ]
     for item in options.only:
         title = (ITEMS[item].__doc__ or "").rstrip(".\n")
-        parts.append(f"## {title}\n\n{table(run(item, said, options.labels, options.out))}")
+        rows = run(item, said, options.labels, options.out)
+        parts += [f"## {title}", read_settings(item)["learned"].strip(), table(rows)]
     write_text(options.out / "study.md", "\n\n".join(parts) + "\n")
     print("\n\n".join(parts))
     return 0

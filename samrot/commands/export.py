@@ -80,7 +80,7 @@ def export(settings: ExportSettings) -> dict[str, Any]:
     except ImportError as error:
         raise InputError(f"{error.name} is not installed; pip install 'samrot[onnx]'") from error
     segmenter = load_segmenter(settings.segmenter.name, checkpoint=settings.segmenter.checkpoint)
-    if not isinstance(segmenter, SamSegmenter):
+    if type(segmenter) is not SamSegmenter:
         raise InputError(
             f"segmenter is {segmenter.name}; expected a segment_anything model to export"
         )

@@ -50,6 +50,7 @@ def list_models() -> list[ListedModel]:
     ]
     listed.append(_bundled("segmenters", "sam_mini", weights.SAM_MINI))
     listed += [_official(name) for name in weights.OFFICIAL_SAM]
+    listed += [_other_sam(name) for name in weights.OTHER_SAMS]
     there = find_spec("transformers") is not None
     command = "" if there else "pip install 'samrot[transformers]': "
     state = "installed" if there else "absent"
@@ -118,3 +119,17 @@ def _official(name: str) -> ListedModel:
         "segmenters", name, "absent",
         f"put {path} there, or let the first use download it (weights/README.md); Apache-2.0",
     )  # fmt: skip
+
+
+def _other_sam(name: str) -> ListedModel:
+    published = weights.OTHER_SAMS[name]
+    path = weights.weights_folder() / published.file_name
+    missing = []
+    if find_spec(published.builder.partition(".")[0]) is None:
+        missing.append(weights.OTHER_SAMS_EXTRA)
+    if not path.is_file():
+        missing.append(f"put {path} there, from {published.source}")
+    state = "absent" if missing else "installed"
+    return ListedModel(
+        "segmenters", name, state, "; ".join([*(missing or [str(path)]), "Apache-2.0"])
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from samrot.canonicalizers import CanonicalizerChoice
+from samrot.commands.bursts import BurstPose, find_bursts
 from samrot.commands.photo_runs import NAME, PhotoRunSettings, names_digest, results_root
 from samrot.commands.segment_photo import SegmentItem, SegmentWorker
 from samrot.commands.segment_results import result_folders, write_dataset
@@ -66,6 +68,8 @@ class SegmentSettings(PhotoRunSettings):
         prompts: CSV or JSON file of boxes and points by file name, instead of box, rotated_box and
             point; rotated boxes in a JSON.
         everything: segment all that is in the photo, from a grid of clicks, without prompts.
+        burst: the photos of a folder are of one scene and turned alike: they share one pose, for
+            which the evidence of all of them is summed.
         grid: the grid of clicks of everything, and what is kept of it.
         out: run folder; one that exists with the same settings is continued. Each photo gets a
             folder in it (mask_000.png and so on, masks.json, overlay.png), and all of them are in
@@ -87,6 +91,7 @@ class SegmentSettings(PhotoRunSettings):
     label: list[int] = field(default_factory=list)
     prompts: str | None = None
     everything: bool = False
+    burst: bool = False
     grid: EverythingSettings = field(default_factory=EverythingSettings)
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
     canonicalizer: CanonicalizerChoice = field(default_factory=CanonicalizerChoice)
@@ -126,12 +131,14 @@ class SegmentReport:
         failed: why a photo failed.
         unprompted: photos that the prompts do not name.
         uncertain: confidence of the poses that are less sure than asked for.
+        bursts: the pose of each burst; several, where photos were added to one later.
     """
 
     num_objects: int
     failed: dict[str, str]
     unprompted: list[str]
     uncertain: dict[str, float]
+    bursts: list[BurstPose]
 
 
 def segment(settings: SegmentSettings) -> SegmentReport:
@@ -148,8 +155,11 @@ def segment(settings: SegmentSettings) -> SegmentReport:
     prompts = _prompts_by_photo(settings, photos)
     is_prompted = {name: settings.everything or bool(prompts.get(name)) for name in photos}
     folders = result_folders(name for name in photos if is_prompted[name])
+    bursts = find_bursts(photos) if settings.burst else {}
     items = {
-        name: SegmentItem(name, photos[name], folder, tuple(prompts.get(name, ())))
+        name: SegmentItem(
+            name, photos[name], folder, tuple(prompts.get(name, ())), bursts.get(name)
+        )
         for name, folder in folders.items()
     }
     digest = names_digest(items)
@@ -189,7 +199,13 @@ def segment(settings: SegmentSettings) -> SegmentReport:
         )
     )  # fmt: skip
     unprompted = [str(photos[name]) for name in photos if not is_prompted[name]]
-    return SegmentReport(summary["objects"], summary["failed"], unprompted, summary["uncertain"])
+    return SegmentReport(
+        summary["objects"],
+        summary["failed"],
+        unprompted,
+        summary["uncertain"],
+        [BurstPose(**pose) for pose in summary.get("bursts", [])],
+    )
 
 
 def remarks(report: SegmentReport, settings: SegmentSettings) -> list[str]:
@@ -206,6 +222,14 @@ def remarks(report: SegmentReport, settings: SegmentSettings) -> list[str]:
             f"{len(shown)} poses are uncertain, with a probability below "
             f"{settings.min_confidence:g}: {_some(shown)}; look at their overlays"
         )
+    if report.bursts:
+        folders = Counter(pose.folder for pose in report.bursts)
+        lines.append(f"{len(folders)} bursts, of one pose each: {_some(map(str, report.bursts))}")
+        if grown := [folder for folder, poses in folders.items() if poses > 1]:
+            lines.append(
+                f"{len(grown)} bursts have grown since their first photos were segmented, which do "
+                f"not know of the others: {_some(grown)}; choose another out"
+            )
     if settings.segmenter.name == DEMO_SEGMENTER and settings.segmenter.checkpoint is None:
         lines.append(
             f"{DEMO_SEGMENTER} is a small model for demonstration; --segmenter.name sam_vit_h, for "
@@ -214,8 +238,9 @@ def remarks(report: SegmentReport, settings: SegmentSettings) -> list[str]:
     return lines
 
 
-def _some(names: Sequence[str], count: int = 5) -> str:
+def _some(names: Iterable[str], count: int = 5) -> str:
     """The first of some names, and how many more there are."""
+    names = list(names)
     rest = [f"and {len(names) - count} more"] if len(names) > count else []
     return ", ".join([*names[:count], *rest])
 

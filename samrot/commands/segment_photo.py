@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from samrot.canonicalizers import CanonicalizerChoice
+from samrot.commands.bursts import Burst, estimate_burst
 from samrot.commands.photo_runs import NAME, PhotoItem, ReadPhoto, read_ahead
 from samrot.commands.segment_results import remove_result, write_result
 from samrot.data.images import exif_orientation
@@ -21,7 +22,7 @@ from samrot.geometry.rle import encode_mask
 from samrot.robust.mask_generator import RobustMaskGenerator
 from samrot.robust.predictor import RobustPredictor
 from samrot.runtime.records import Record
-from samrot.segmenters import SamSegmenter, SegmenterSettings
+from samrot.segmenters import SegmenterSettings
 from samrot.structures.prompts import Prompts
 
 
@@ -32,10 +33,12 @@ class SegmentItem(PhotoItem):
     Args:
         folder: folder of its results, below that of all.
         prompts: an object each, in the displayed frame; none where everything is segmented.
+        burst: the photos that share its pose; None where it has one of its own.
     """
 
     folder: str
     prompts: tuple[Prompts, ...]
+    burst: Burst | None = None
 
 
 class SegmentWorker:
@@ -77,10 +80,9 @@ class SegmentWorker:
         self.predictor: RobustPredictor | None = RobustPredictor(
             loaded, self.canonicalizer, tilt=tilt
         )
+        self.poses_of_bursts: dict[Burst, tuple[Pose, int]] = {}
         self.generator: RobustMaskGenerator | None = None
         if grid is not None:
-            if not isinstance(loaded, SamSegmenter):
-                raise InputError(f"everything needs a segment_anything model, not {loaded.name}")
             self.generator = RobustMaskGenerator(
                 loaded, canonicalizer=self.canonicalizer, tilt=tilt, **grid
             )
@@ -110,6 +112,10 @@ class SegmentWorker:
     def _about(self, item: SegmentItem, pose: Pose) -> dict[str, Any]:
         prompted = self.predictor if self.generator is None else None
         passes = {} if prompted is None else {"encoder_passes": prompted.encoder_passes}
+        burst = {}
+        if item.burst is not None:
+            _, photos = self.poses_of_bursts[item.burst]
+            burst = {"burst": {"folder": item.burst.folder, "photos": photos}}
         return {
             "image": str(item.place),
             "frame": self.frame,
@@ -120,6 +126,7 @@ class SegmentWorker:
             "pose_uncertain": pose.confidence < self.min_confidence,
             "segmenter": self.segmenter_name,
             **passes,
+            **burst,
         }
 
     def _frame(
@@ -133,16 +140,25 @@ class SegmentWorker:
             stored = Pose(exif_element(exif_orientation("", content=photo.content)))
         return PlaneTransform.from_pose(stored, size_hw)
 
+    def _known_pose(self, item: SegmentItem) -> Pose | None:
+        """The pose of the burst that a photo is of."""
+        if item.burst is None:
+            return None
+        if item.burst not in self.poses_of_bursts:
+            self.poses_of_bursts[item.burst] = estimate_burst(self.canonicalizer, item.burst)
+        return self.poses_of_bursts[item.burst][0]
+
     def _segment(self, item: SegmentItem, image: np.ndarray) -> tuple[list[DrawnObject], Pose]:
         """Objects as displayed, and the pose."""
+        pose = self._known_pose(item)
         if self.generator is not None:
-            pose = self.canonicalizer.estimate(image)
+            pose = pose or self.canonicalizer.estimate(image)
             return [
                 DrawnObject(encode_mask(record["segmentation"]), record["predicted_iou"])
                 for record in self.generator.generate(image, pose=pose)
             ], pose
         assert self.predictor is not None
-        self.predictor.set_image(image)
+        self.predictor.set_image(image, pose=pose)
         found = self.predictor.best_masks_each(
             item.prompts, multimask=self.decoding.multimask, refine=self.decoding.refine
         )

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from samrot.commands.bursts import poses_of_bursts
 from samrot.commands.photo_runs import NAME
 from samrot.data.prompt_files import describe_prompt
 from samrot.data.storage import Place, copy_file, join, remove_files, write_bytes
@@ -104,7 +105,8 @@ def write_dataset(out: Path, root: Place, records: Iterable[Record]) -> dict[str
         records: of all photos, ascending by name; read several times.
 
     Returns:
-        Numbers of photos and objects, and the photos that failed or whose pose is uncertain.
+        Numbers of photos and objects, the photos that failed or whose pose is uncertain, and the
+        poses of bursts.
     """
 
     def done() -> Iterator[Record]:
@@ -154,4 +156,5 @@ def write_dataset(out: Path, root: Place, records: Iterable[Record]) -> dict[str
     if root != out:
         for name in (COCO_FILE, INDEX_FILE):
             copy_file(out / name, join(root, name))
-    return {**numbers, "failed": failed, "uncertain": uncertain}
+    bursts = [vars(pose) for pose in poses_of_bursts(done())]
+    return {**numbers, "failed": failed, "uncertain": uncertain, "bursts": bursts}

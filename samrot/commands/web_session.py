@@ -23,7 +23,7 @@ from samrot.geometry.rle import decode_mask, encode_mask
 from samrot.robust.image_state import PredictorState
 from samrot.robust.mask_generator import RobustMaskGenerator
 from samrot.robust.predictor import RobustPredictor
-from samrot.segmenters import SamSegmenter, Segmenter
+from samrot.segmenters import Segmenter
 from samrot.structures.prompts import Prompts
 
 PLAIN, ROBUST = "plain", "robust"
@@ -184,11 +184,6 @@ class SideBySide:
         Raises:
             InputError: if the segmenter has no everything-mode.
         """
-        if not isinstance(self.segmenter, SamSegmenter):
-            raise InputError(
-                f"everything needs a segment_anything model, not {self.segmenter.name}; click or "
-                "draw a box instead"
-            )
         objects, seconds = {}, {}
         generator = RobustMaskGenerator(self.segmenter, GRID, canonicalizer=None, tilt=self.tilt)
         with self._busy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -171,12 +172,10 @@ class PlaneTransform:
         moved = exact.move_masks(masks, self.before)
         if self.is_exact:
             return moved
-        points = self._source_points()
-        at = np.floor(points + TIE).astype(np.int64)
-        height, width = self._warp_source_hw
-        x, y = np.clip(at[..., 0], 0, width - 1), np.clip(at[..., 1], 0, height - 1)
-        warped = np.where(self._inside(points), moved[..., y, x], False)
-        return exact.move_masks(warped.astype(masks.dtype), self.after)
+        pixels, inside = _nearest_pixels(self._warp_source_hw, self._warp_target_hw, self.tilt_deg)
+        warped = np.take(moved.reshape(*moved.shape[:-2], -1), pixels, axis=-1)
+        warped[..., ~inside] = 0
+        return exact.move_masks(warped, self.after)
 
     def rle(self, rle: RLE) -> RLE:
         """A compressed COCO RLE; the type of ``counts`` (bytes or str) is kept."""
@@ -190,8 +189,8 @@ class PlaneTransform:
         points = exact.move_points(points_xy, self.before, self.source_hw)
         if self.is_exact:
             return points
-        warped = (points - self._centre(self._warp_source_hw)) @ rotation_matrix(self.tilt_deg).T
-        warped = warped + self._centre(self._warp_target_hw)
+        warped = (points - _centre(self._warp_source_hw)) @ rotation_matrix(self.tilt_deg).T
+        warped = warped + _centre(self._warp_target_hw)
         return exact.move_points(warped, self.after, self._warp_target_hw)
 
     def boxes(self, boxes_xyxy: np.ndarray, how: str = "ellipse") -> np.ndarray:
@@ -242,30 +241,10 @@ class PlaneTransform:
         before = D4.compose(self.after, self.before)
         return PlaneTransform(self.source_hw, self.target_hw, before)
 
-    @staticmethod
-    def _centre(size_hw: tuple[int, int]) -> np.ndarray:
-        return np.array([size_hw[1] / 2, size_hw[0] / 2])
-
-    def _source_points(self) -> np.ndarray:
-        """(H', W', 2) float64: where in the source of the warp each pixel centre comes from."""
-        height, width = self._warp_target_hw
-        x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-        offsets = np.stack([x, y], axis=-1) - self._centre(self._warp_target_hw)
-        turned: np.ndarray = offsets @ rotation_matrix(-self.tilt_deg).T
-        return turned + self._centre(self._warp_source_hw)
-
-    def _inside(self, points_xy: np.ndarray) -> np.ndarray:
-        """Whether points, (..., 2), lie on the source of the warp."""
-        height, width = self._warp_source_hw
-        inside: np.ndarray = ((points_xy >= -TIE) & (points_xy <= (width + TIE, height + TIE))).all(
-            axis=-1
-        )
-        return inside
-
     def _warp(self, planes: Tensor, fill: tuple[float, ...] | None) -> Tensor:
         """(C, H, W) float to (C, H', W'): bilinear, the edge repeated, or filled outside of it."""
         height, width = self._warp_source_hw
-        points = self._source_points()
+        points = _source_points(self._warp_source_hw, self._warp_target_hw, self.tilt_deg)
         # grid_sample takes -1..1 from edge to edge.
         grid = torch.from_numpy(points / (width, height) * 2 - 1).to(planes)
         warped = F.grid_sample(
@@ -273,7 +252,7 @@ class PlaneTransform:
         )[0]
         if fill is None:
             return warped
-        inside = torch.from_numpy(self._inside(points)).to(planes.device)
+        inside = torch.from_numpy(_is_inside(points, self._warp_source_hw)).to(planes.device)
         return torch.where(inside, warped, planes.new_tensor(fill)[:, None, None])
 
     def _check(self, size_hw: tuple[int, ...], name: str) -> None:
@@ -281,6 +260,40 @@ class PlaneTransform:
             raise InputError(
                 f"{name} is {tuple(size_hw)} (height, width); the transform is for {self.source_hw}"
             )
+
+
+def _centre(size_hw: tuple[int, int]) -> np.ndarray:
+    return np.array([size_hw[1] / 2, size_hw[0] / 2])
+
+
+def _source_points(
+    source_hw: tuple[int, int], target_hw: tuple[int, int], tilt_deg: float
+) -> np.ndarray:
+    """(H', W', 2) float64: where in the source of a warp each pixel centre comes from."""
+    height, width = target_hw
+    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    offsets = np.stack([x, y], axis=-1) - _centre(target_hw)
+    turned: np.ndarray = offsets @ rotation_matrix(-tilt_deg).T
+    return turned + _centre(source_hw)
+
+
+def _is_inside(points_xy: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Whether points, (..., 2), lie on an image of that (height, width)."""
+    x, y = points_xy[..., 0], points_xy[..., 1]
+    height, width = size_hw
+    return (x >= -TIE) & (x <= width + TIE) & (y >= -TIE) & (y <= height + TIE)
+
+
+@lru_cache(maxsize=2)  # the masks of a photo are moved one after the other
+def _nearest_pixels(
+    source_hw: tuple[int, int], target_hw: tuple[int, int], tilt_deg: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(H', W') each: index of the nearest pixel of the flattened source, and whether it is one."""
+    points = _source_points(source_hw, target_hw, tilt_deg)
+    at = np.floor(points + TIE).astype(np.int64)
+    height, width = source_hw
+    x, y = np.clip(at[..., 0], 0, width - 1), np.clip(at[..., 1], 0, height - 1)
+    return y * width + x, _is_inside(points, source_hw)
 
 
 def snap_to_grid(coordinates: np.ndarray) -> np.ndarray:

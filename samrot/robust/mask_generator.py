@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from segment_anything.utils.amg import (
     mask_to_rle_pytorch,
     rle_to_mask,
 )
-from torch import from_numpy
+from torch import Tensor, from_numpy
 
 from samrot.canonicalizers import Canonicalizer, as_canonicalizer
 from samrot.errors import InputError, check_choice
@@ -25,8 +26,9 @@ from samrot.geometry.rle import decode_mask
 from samrot.robust.pipeline import TILT_POLICIES, CanonicalFrame, walk
 from samrot.robust.pose_sources import UPRIGHT, GivenPose, PoseSource
 from samrot.robust.predictor import RobustPredictor, Tensors
-from samrot.segmenters import EVERYTHING_THRESHOLDS, SamSegmenter, as_segmenter
+from samrot.segmenters import EVERYTHING_THRESHOLDS, SamSegmenter, Segmenter, as_segmenter
 from samrot.structures.image import check_image
+from samrot.structures.prompts import Prompts
 
 
 class RobustMaskGenerator:
@@ -36,7 +38,8 @@ class RobustMaskGenerator:
     ``predictor`` is a ``RobustPredictor`` with the same canonicalizer.
 
     Args:
-        model: a ``segment_anything`` Sam model, or a segmenter that holds one.
+        model: a ``segment_anything`` Sam model, or any segmenter that takes points and predicts an
+            IoU, by which masks are kept.
         args, kwargs: as of ``SamAutomaticMaskGenerator``; thresholds that are left out are those of
             the segmenter, where it has its own (``EVERYTHING_THRESHOLDS``).
         canonicalizer: a ``Canonicalizer``, a name or path for ``samrot.load_canonicalizer``, or
@@ -45,12 +48,12 @@ class RobustMaskGenerator:
             ``auto`` is ``full``: no box is given that a warp would loosen.
 
     Raises:
-        InputError: if the model is no ``segment_anything`` model, or an argument is off.
+        InputError: if the model predicts no IoU, or an argument is off.
     """
 
     def __init__(
         self,
-        model: Sam | SamSegmenter,
+        model: Sam | Segmenter,
         *args: Any,
         canonicalizer: Canonicalizer | str | Path | None = "c4",
         tilt: str = "auto",
@@ -59,17 +62,17 @@ class RobustMaskGenerator:
         check_choice("tilt", tilt, TILT_POLICIES)
         self.tilt = "quarter" if tilt == "quarter" else "full"
         segmenter = as_segmenter(model)
-        if not isinstance(segmenter, SamSegmenter):
+        if not segmenter.predicts_scores:
             raise InputError(
-                f"model is a {type(model).__name__}; expected a segment_anything Sam model, or "
-                "samrot.load_segmenter of sam_mini or sam_vit_b, _l, _h"
+                f"everything keeps masks by their predicted IoU, but {segmenter.name} predicts "
+                "none; use sam_mini, sam_vit_b, _l or _h, or a model of transformers"
             )
         names = list(signature(SamAutomaticMaskGenerator).parameters)[1 : 1 + len(args)]
         own = EVERYTHING_THRESHOLDS.get(segmenter.name, {})
         defaults = {name: value for name, value in own.items() if name not in names}
         try:
             self.generator = SamAutomaticMaskGenerator(
-                segmenter.sam, *args, **{**defaults, **kwargs}
+                _as_sam(segmenter), *args, **{**defaults, **kwargs}
             )
         except (AssertionError, TypeError, ValueError, ZeroDivisionError) as error:
             raise InputError(
@@ -79,8 +82,7 @@ class RobustMaskGenerator:
             raise InputError(
                 f"points_per_batch is {self.generator.points_per_batch}; expected at least 1"
             )
-        # The plain predictor behind samrot's code, which checks images and bounds memory.
-        self.generator.predictor = self._watched = _WatchedPredictor(segmenter, self.generator)
+        self.generator.predictor = self._clicks = _ClickPredictor(segmenter, self.generator)
         self.canonicalizer = as_canonicalizer(canonicalizer, str(segmenter.device))
         self.predictor = RobustPredictor(segmenter, self.canonicalizer, tilt=tilt)
 
@@ -116,10 +118,10 @@ class RobustMaskGenerator:
         source: PoseSource = self.canonicalizer or UPRIGHT
         if pose is not None:
             source = GivenPose(as_pose(pose))
-        self._watched.best_iou = self._watched.best_stability = 0.0
+        self._clicks.best_iou = self._clicks.best_stability = 0.0
         records = walk(image, source, self._generate_canonical, _user_records, tilt=self.tilt)
         if not records:
-            warnings.warn(self._watched.explanation(), stacklevel=2)
+            warnings.warn(self._clicks.explanation(), stacklevel=2)
         return records
 
     def _generate_canonical(self, image: np.ndarray) -> list[dict[str, Any]]:
@@ -133,17 +135,48 @@ class RobustMaskGenerator:
         return records
 
 
-class _WatchedPredictor(RobustPredictor):
-    """The plain predictor behind the generator; it knows the best of what the thresholds judge."""
+def _as_sam(segmenter: Segmenter) -> Any:
+    """What the generator asks of a Sam: the side of its input, and where a mask begins."""
+    threshold = segmenter.sam.mask_threshold if isinstance(segmenter, SamSegmenter) else 0.0
+    # The side is never used: clicks stay in pixels of the photo.
+    return SimpleNamespace(image_encoder=SimpleNamespace(img_size=0), mask_threshold=threshold)
 
-    def __init__(self, segmenter: SamSegmenter, generator: SamAutomaticMaskGenerator) -> None:
-        super().__init__(segmenter, None)
+
+class _PhotoPixels:
+    """In place of ``ResizeLongestSide``: clicks stay in pixels of the photo."""
+
+    def apply_coords(self, coords: np.ndarray, original_size: tuple[int, ...]) -> np.ndarray:
+        """The coordinates as they are."""
+        return coords
+
+
+class _ClickPredictor:
+    """What the generator calls of a ``SamPredictor``, for every segmenter that takes points.
+
+    Behind it is samrot's code without a canonicalizer, which checks images and bounds memory; and
+    it knows the best of what the thresholds judge.
+    """
+
+    def __init__(self, segmenter: Segmenter, generator: SamAutomaticMaskGenerator) -> None:
+        plain = RobustPredictor(segmenter, None)
+        self.predict_prompts = plain.predict_prompts
+        self.set_image, self.reset_image = plain.set_image, plain.reset_image
+        self.device, self.transform = plain.device, _PhotoPixels()
+        self.model = generator.predictor.model
         self.generator = generator
         self.best_iou = self.best_stability = 0.0
 
-    def predict_torch(self, *args: Any, **kwargs: Any) -> Tensors:
-        """As ``RobustPredictor.predict_torch``."""
-        logits, scores, low_res_logits = super().predict_torch(*args, **kwargs)
+    def predict_torch(
+        self, point_coords: Tensor, point_labels: Tensor, *, multimask_output: bool,
+        return_logits: bool,
+    ) -> Tensors:  # fmt: skip
+        """As ``SamPredictor.predict_torch``, for clicks alone, in pixels of the photo."""
+        found = self.predict_prompts(
+            Prompts(None, point_coords.cpu().numpy(), point_labels.cpu().numpy()),
+            multimask_output=multimask_output,
+            return_logits=return_logits,
+        )
+        logits, scores = found.masks, found.scores
         self.best_iou = max(self.best_iou, float(scores.max()))
         judged = logits[scores > self.generator.pred_iou_thresh]
         if len(judged) and self.best_stability < self.generator.stability_score_thresh:
@@ -151,7 +184,7 @@ class _WatchedPredictor(RobustPredictor):
                 judged, self.model.mask_threshold, self.generator.stability_score_offset
             )
             self.best_stability = max(self.best_stability, float(stability.max()))
-        return logits, scores, low_res_logits
+        return logits, scores, found.low_res_logits
 
     def explanation(self) -> str:
         """Why nothing was found."""

@@ -212,9 +212,9 @@ def find_frames(
 def _frame(
     pose: Pose, source: PoseSource, size_hw: tuple[int, int], tilt: str, canvas: str
 ) -> CanonicalFrame:
-    return CanonicalFrame.of_pose(
-        pose, size_hw, tilt=tilt, canvas=canvas, snapped=not isinstance(source, GivenPose)
-    )
+    # A pose with probabilities was estimated, be it before, as that of a burst.
+    snapped = pose.probabilities is not None or not isinstance(source, GivenPose)
+    return CanonicalFrame.of_pose(pose, size_hw, tilt=tilt, canvas=canvas, snapped=snapped)
 
 
 def walk(

@@ -101,6 +101,7 @@ class RobustPredictor(ImageState):
             image: (H, W, 3) uint8.
             image_format: ``RGB`` or ``BGR``.
             pose: the image's pose if it is known, 0..7 or a ``samrot.Pose``; None estimates it.
+                What a canonicalizer said, as ``estimate_many`` of a burst, counts as estimated.
 
         Raises:
             InputError: if an argument is off; the image set before stays.

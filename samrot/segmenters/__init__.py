@@ -12,6 +12,7 @@ from samrot.segmenters.loading import (
 )
 from samrot.segmenters.protocol import BatchEncoder, Encoding, Movable, Segmenter, encode_together
 from samrot.segmenters.sam import SamSegmenter, as_segmenter
+from samrot.segmenters.transformers_sam import load_video_model
 from samrot.structures.prompts import Prompts
 from samrot.structures.segmentation import Segmentation
 
@@ -32,5 +33,6 @@ __all__ = [
     "as_segmenter",
     "encode_together",
     "load_segmenter",
+    "load_video_model",
     "save_sam",
 ]

@@ -27,6 +27,7 @@ from samrot.segmenters.grabcut import GrabCutSegmenter
 from samrot.segmenters.lora import merge_lora
 from samrot.segmenters.protocol import Segmenter
 from samrot.segmenters.sam import SamSegmenter, load_official
+from samrot.segmenters.sam_family import load_other_sam
 from samrot.segmenters.sam_mini import MiniDecoder, build_sam_mini
 from samrot.segmenters.sam_mini_1 import build_sam_mini_1
 from samrot.segmenters.transformers_sam import load_transformers
@@ -90,6 +91,7 @@ SEGMENTERS: dict[str, Callable[[str | Path | None, str], Segmenter]] = {
     "sam_vit_b": partial(load_official, "sam_vit_b", build_sam_vit_b),
     "sam_vit_l": partial(load_official, "sam_vit_l", build_sam_vit_l),
     "sam_vit_h": partial(load_official, "sam_vit_h", build_sam_vit_h),
+    **{name: partial(load_other_sam, name) for name in weights.OTHER_SAMS},
     "transformers": load_transformers,
     "grabcut": partial(_without_weights, GrabCutSegmenter),
     "box": partial(_without_weights, FilledBoxSegmenter),
@@ -107,9 +109,10 @@ def load_segmenter(
     """A segmenter, ready for inference.
 
     Args:
-        name: ``sam_mini`` (bundled), ``sam_vit_b``, ``sam_vit_l``, ``sam_vit_h``,
-            ``transformers``, ``grabcut``, ``box``, or the name of one that an installed package
-            brings (``samrot models``).
+        name: ``sam_mini`` (bundled), ``sam_vit_b``, ``sam_vit_l``, ``sam_vit_h``, ``mobile_sam``,
+            ``sam_hq_vit_tiny``, ``_b``, ``_l``, ``_h``, ``efficientvit_sam_l0``, ``_l1``, ``_l2``,
+            ``_xl0``, ``_xl1``, ``transformers``, ``grabcut``, ``box``, or the name of one that an
+            installed package brings (``samrot models``).
         checkpoint: weight file, for transformers a folder or hub id; None takes the bundled one,
             or the official one from the weights folder (``weights/README.md``).
         device: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto``: the fastest that is there.
@@ -134,7 +137,7 @@ def load_segmenter(
         segmenter = SEGMENTERS[name](checkpoint, device)
     if encoder == EncoderSettings() and decoder == DecoderSettings():
         return segmenter
-    if not isinstance(segmenter, SamSegmenter):
+    if type(segmenter) is not SamSegmenter:
         raise InputError(
             f"encoder or decoder settings are given, but {name} is no segment_anything model; "
             "leave them out"
@@ -189,8 +192,10 @@ class SegmenterSettings(SegmenterWeights):
     """Which segmenter, and how it is asked.
 
     Args:
-        name: sam_mini, sam_vit_b, sam_vit_l, sam_vit_h, transformers, grabcut, box (fills the box),
-            detector (the masks of the live detector itself), or the name of an installed plug-in.
+        name: sam_mini, sam_vit_b, sam_vit_l, sam_vit_h, mobile_sam, sam_hq_vit_tiny, sam_hq_vit_b,
+            sam_hq_vit_l, sam_hq_vit_h, efficientvit_sam_l0 (l1, l2, xl0, xl1), transformers,
+            grabcut, box (fills the box), detector (the masks of the live detector itself), or the
+            name of an installed plug-in.
         checkpoint: weight file, folder or hub id; None for the bundled or official one.
         encoder: how the image encoder of a segment_anything model computes; faster ways.
         decoder: how its mask decoder computes; faster ways.

@@ -26,6 +26,7 @@ _DECODER_TAKES = {
     "image_embeddings", "image_pe", "sparse_prompt_embeddings", "dense_prompt_embeddings",
     "multimask_output",
 }  # fmt: skip
+_HQ_DECODER_TAKES = _DECODER_TAKES | {"interm_embeddings", "hq_token_only"}
 
 
 def as_segmenter(model: Any) -> Segmenter:
@@ -43,6 +44,8 @@ def as_segmenter(model: Any) -> Segmenter:
         needs = {name for name, taken in takes.items() if taken.default is taken.empty}
         if needs <= _DECODER_TAKES <= takes.keys():
             return SamSegmenter(model)
+        if needs <= _HQ_DECODER_TAKES <= takes.keys():
+            return SamHqSegmenter(model)
     elif hasattr(model, "encode") and hasattr(model, "decode"):
         segmenter: Segmenter = model
         return segmenter
@@ -65,6 +68,7 @@ class SamSegmenter:
     """
 
     predicts_scores = True
+    num_candidates = 3  # masks of each prompt that are more than one
     trained_on: np.ndarray | None = None  # (N,) uint64, fingerprints of photos; None: not known
 
     def __init__(
@@ -129,8 +133,18 @@ class SamSegmenter:
         self, images: list[Tensor], sizes_hw: list[tuple[int, int]]
     ) -> list[Encoding]:
         squares = torch.stack([self.sam.preprocess(image.contiguous()) for image in images])
-        features = (self.fast_encoder or self.sam.image_encoder)(squares).split(1)
-        return [Encoding(size, part) for size, part in zip(sizes_hw, features, strict=True)]
+        return [
+            Encoding(size, features)
+            for size, features in zip(sizes_hw, self._features(squares), strict=True)
+        ]
+
+    def _features(self, squares: Tensor) -> Sequence[Any]:
+        """What the decoder needs of each photo; preprocessed, (B, 3, S, S)."""
+        return (self.fast_encoder or self.sam.image_encoder)(squares).split(1)
+
+    def _of_image(self, features: Any) -> dict[str, Any]:
+        """Arguments of the decoder that are the photo's."""
+        return {"image_embeddings": features}
 
     @torch.no_grad()
     def decode(
@@ -161,7 +175,7 @@ class SamSegmenter:
             masks=None if mask_inputs is None else mask_inputs.to(self.device, torch.float),
         )
         embeddings = {
-            "image_embeddings": encoding.features,
+            **self._of_image(encoding.features),
             "image_pe": self.sam.prompt_encoder.get_dense_pe(),
             "sparse_prompt_embeddings": sparse_embeddings,
             "dense_prompt_embeddings": dense_embeddings,
@@ -196,7 +210,7 @@ class SamSegmenter:
     def _no_masks(
         self, encoding: Encoding, multimask_output: bool, return_logits: bool
     ) -> Segmentation:
-        candidates = 3 if multimask_output else 1
+        candidates = self.num_candidates if multimask_output else 1
         logits = torch.empty(0, candidates, *encoding.size_hw, device=self.device)
         return Segmentation(
             masks=logits if return_logits else logits > 0,
@@ -216,16 +230,48 @@ class SamSegmenter:
         return height, width
 
 
+class SamHqSegmenter(SamSegmenter):
+    """SAM-HQ as ``segment_anything_hq`` has it, bit for bit what its ``SamPredictor`` computes.
+
+    Its decoder sees features from early in the encoder too; of several candidates it keeps the best
+    itself, so that there is one mask for each prompt.
+
+    Args:
+        sam: the model; used as it is, on the device it is on.
+        name: name in records.
+    """
+
+    num_candidates = 1
+
+    def __init__(self, sam: Any, name: str = "sam_hq") -> None:
+        super().__init__(sam, name)
+
+    def _features(self, squares: Tensor) -> Sequence[Any]:
+        embeddings, early = self.sam.image_encoder(squares)
+        return list(zip(embeddings.split(1), early[0].split(1), strict=True))
+
+    def _of_image(self, features: Any) -> dict[str, Any]:
+        embedding, early = features
+        return {
+            "image_embeddings": embedding, "interm_embeddings": [early], "hq_token_only": False
+        }  # fmt: skip
+
+
 def load_official(
-    name: str, builder: Callable[[], Sam], checkpoint: str | Path | None, device: str
+    name: str,
+    builder: Callable[[], Sam],
+    checkpoint: str | Path | None,
+    device: str,
+    wrap: Callable[[Any], Segmenter] = as_segmenter,
 ) -> SamSegmenter:
     """A model with weights in the official ``.pth`` format.
 
     Args:
-        name: ``sam_vit_b``, ``sam_vit_l`` or ``sam_vit_h``.
+        name: name in records, and of an official checkpoint.
         builder: makes the model with random weights.
         checkpoint: path; None looks in the weights folder, and downloads where there is a network.
         device: where it runs.
+        wrap: makes a segmenter of the model.
 
     Raises:
         InputError: if the file is missing, damaged, or of another architecture.
@@ -236,7 +282,10 @@ def load_official(
             f"checkpoint {path} does not exist; expected an official {name} file, see "
             "weights/README.md"
         )
-    state = weights.load_official(path)
+    state = weights.load_official(path, key="state_dict")
     sam = builder()
     weights.load_into(sam, state, path)
-    return SamSegmenter(sam.eval().requires_grad_(False).to(device), name)
+    segmenter = wrap(sam.eval().requires_grad_(False).to(device))
+    assert isinstance(segmenter, SamSegmenter)
+    segmenter.name = name
+    return segmenter

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from samrot.errors import InputError
+from samrot.runtime.devices import find_device
 from samrot.segmenters.protocol import Encoding, check_remains
 from samrot.structures.prompts import Prompts, check_mask_inputs
 from samrot.structures.segmentation import Segmentation
@@ -157,6 +158,31 @@ def load_transformers(checkpoint: str | Path | None, device: str) -> Transformer
     Raises:
         InputError: if transformers is not installed, or there is no such complete model there.
     """
+    model, processor = _from_pretrained(
+        checkpoint, "AutoModelForMaskGeneration", "AutoImageProcessor"
+    )
+    name = f"{model.config.model_type} ({Path(str(checkpoint)).name})"
+    return TransformersSegmenter(model.to(device), processor, name)
+
+
+def load_video_model(checkpoint: str | Path, device: str) -> tuple[Any, Any]:
+    """SAM 2's video model and its processor, as ``save_pretrained`` writes them.
+
+    Args:
+        checkpoint: folder, or id on the Hugging Face hub (``facebook/sam2.1-hiera-tiny``).
+        device: ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``auto``.
+
+    Raises:
+        InputError: as ``load_transformers``.
+    """
+    model, processor = _from_pretrained(checkpoint, "Sam2VideoModel", "Sam2VideoProcessor")
+    return model.to(find_device(device)), processor
+
+
+def _from_pretrained(
+    checkpoint: str | Path | None, model_class: str, processor_class: str
+) -> tuple[Any, Any]:
+    """A model, all of its weights, and what comes with it, by the names of their classes."""
     remedy = (
         "expected a folder that save_pretrained wrote, or a hub id such as facebook/sam-vit-base "
         "or facebook/sam2.1-hiera-large"
@@ -164,7 +190,7 @@ def load_transformers(checkpoint: str | Path | None, device: str) -> Transformer
     if checkpoint is None:
         raise InputError(f"segmenter transformers needs a checkpoint; {remedy}")
     try:
-        from transformers import AutoImageProcessor, AutoModelForMaskGeneration
+        import transformers
     except ImportError as error:
         raise InputError(
             "transformers is not installed; pip install 'samrot[transformers]'"
@@ -172,10 +198,10 @@ def load_transformers(checkpoint: str | Path | None, device: str) -> Transformer
     if Path(checkpoint).is_dir() and not (Path(checkpoint) / "config.json").is_file():
         raise InputError(f"checkpoint {checkpoint} holds no config.json; {remedy}")
     try:
-        image_processor = AutoImageProcessor.from_pretrained(
+        processor = getattr(transformers, processor_class).from_pretrained(
             str(checkpoint), trust_remote_code=False
         )
-        model, loading = AutoModelForMaskGeneration.from_pretrained(
+        model, loading = getattr(transformers, model_class).from_pretrained(
             str(checkpoint),
             output_loading_info=True,
             dtype=torch.float32,
@@ -192,5 +218,4 @@ def load_transformers(checkpoint: str | Path | None, device: str) -> Transformer
             f"checkpoint {checkpoint} lacks {len(absent)} weights of a {type(model).__name__}, "
             f"{absent[0]} first; {remedy}"
         )
-    name = f"{model.config.model_type} ({Path(checkpoint).name})"
-    return TransformersSegmenter(model.requires_grad_(False).to(device), image_processor, name)
+    return model.requires_grad_(False), processor

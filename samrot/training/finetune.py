@@ -220,7 +220,7 @@ def _load_sam(chosen: TrainedSegmenterSettings, view_size: int | None) -> Sam:
                 load_imagenet_encoder(sam)
             return sam
     segmenter = load_segmenter(chosen.name, checkpoint=chosen.checkpoint)
-    if not isinstance(segmenter, SamSegmenter):
+    if type(segmenter) is not SamSegmenter:
         raise InputError(
             f"segmenter.name is {chosen.name!r}, which has no weights to train; expected sam_mini, "
             "sam_vit_b, sam_vit_l or sam_vit_h"

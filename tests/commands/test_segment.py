@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from samrot import load_canonicalizer, read_image
 from samrot.cli import main
+from samrot.commands.bursts import find_bursts
 from samrot.commands.segment_results import result_folders
 from samrot.data.coco import CocoDataset
 from samrot.data.prompt_files import describe_prompt, prompts_from_numbers, read_prompts
@@ -238,6 +240,81 @@ def test_a_photo_that_breaks_leaves_no_old_result(photos: Path, tmp_path: Path) 
     assert not list((out / "upright").iterdir())
 
 
+BURST = [*FILLED, "--burst", "true"]
+
+
+def write_burst(folder: Path, poses: list[int]) -> None:
+    folder.mkdir(parents=True)
+    for n, pose in enumerate(poses):
+        photo = np.ascontiguousarray(np.roll(disc_photo(), 5 * n, axis=1))
+        Image.fromarray(exact.move_image(photo, pose)).save(folder / f"{n}.png")
+
+
+def test_photos_of_a_folder_share_the_pose_of_their_summed_evidence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "photos"
+    write_burst(images / "a", [0, 0, 0])
+    write_burst(images / "b", [1, 1])
+    (images / "b" / "broken.png").write_bytes(b"no photo")
+    canonicalizer = load_canonicalizer()
+    expected = {
+        name: canonicalizer.estimate_many([read_image(p) for p in photos])
+        for name in "ab"
+        if (photos := sorted((images / name).glob("[0-9].png")))
+    }
+    alone = [canonicalizer.logits(read_image(images / "a" / f"{n}.png")) for n in range(3)]
+    assert len({tuple(logits.tolist()) for logits in alone}) == 3
+    out = tmp_path / "out"
+    assert main(["segment", str(images), *BURST, "--out", str(out)]) == 1
+    error = capsys.readouterr().err
+    for name, photos in {"a": 3, "b": 2}.items():
+        pose = expected[name]
+        assert f"{images / name} ({photos} photos, pose {pose.element}, probability " in error
+        for n in range(photos):
+            content = json.loads((out / name / str(n) / "masks.json").read_text())
+            assert content["burst"] == {"folder": str(images / name), "photos": photos}
+            assert content["pose"] == pose.element
+            assert content["pose_probabilities"] == np.asarray(pose.probabilities).tolist()
+    index = json.loads((out / "index.json").read_text())["photos"]
+    assert {photo["file_name"]: photo["burst"]["photos"] for photo in index}["b/1.png"] == 2
+    (images / "b" / "broken.png").unlink()
+    write_burst(tmp_path / "more", [3, 3, 3])
+    (tmp_path / "more" / "2.png").rename(images / "b" / "2.png")
+    assert main(["segment", str(images), *BURST, "--out", str(out)]) == 0
+    assert (
+        f"1 bursts have grown since their first photos were segmented, which do not know of "
+        f"the others: {images / 'b'}; choose another out" in capsys.readouterr().err
+    )
+
+
+def test_a_burst_of_one_photo_is_that_photo(tmp_path: Path) -> None:
+    write_burst(tmp_path / "photos", [1])
+    found = []
+    for options in ([], ["--burst", "true"]):
+        out = tmp_path / f"out{len(options)}"
+        box = ["--box", "10.3", "12.7", "41.1", "44.9", *options, "--out", str(out)]
+        assert main(["segment", str(tmp_path / "photos"), *box]) == 0
+        content, masks = read_masks(out / "0")
+        content.pop("burst", None)
+        found.append((content, masks[0]))
+    assert found[0][0] == found[1][0]
+    assert np.array_equal(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize(
+    ("place", "folder"),
+    [
+        (Path("/x/y/1.png"), "/x/y"),
+        ("s3://bucket/y/1.png", "s3://bucket/y"),
+        ("tar://1.png::/x/a.tar", "/x/a.tar"),
+        ("tar://y/1.png::s3://bucket/a.tar", "s3://bucket/a.tar/y"),
+    ],
+)
+def test_the_folder_of_a_burst(place: Path | str, folder: str) -> None:
+    assert find_bursts({"1": place})["1"].folder == folder
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -264,7 +341,7 @@ def test_a_photo_that_breaks_leaves_no_old_result(photos: Path, tmp_path: Path) 
         ),
         (
             ["{photos}", "--everything", "true", "--segmenter.name", "grabcut"],
-            "everything needs a segment_anything model, not grabcut",
+            "by their predicted IoU, but grabcut predicts none",
         ),
     ],
 )

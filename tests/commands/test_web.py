@@ -91,9 +91,9 @@ def test_the_archive_holds_masks_and_scores(models: SideBySide, photo: np.ndarra
     np.testing.assert_array_equal(mask, decode_mask(listed["robust"][0]["segmentation"]))
 
 
-def test_everything_asks_for_a_segment_anything_model(photo: np.ndarray) -> None:
+def test_everything_asks_for_predicted_ious(photo: np.ndarray) -> None:
     boxes = SideBySide(samrot.load_segmenter("box"), samrot.load_canonicalizer("c4"), "auto")
-    with pytest.raises(InputError, match="everything needs a segment_anything model, not box"):
+    with pytest.raises(InputError, match="by their predicted IoU, but box predicts none"):
         boxes.everything(boxes.open(photo))
 
 

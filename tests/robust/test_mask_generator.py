@@ -164,7 +164,7 @@ def test_it_uses_the_faster_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bad_arguments() -> None:
     sam = samrot.load_segmenter().sam  # type: ignore[attr-defined]
     for model, options, message in (
-        (samrot.load_segmenter("box"), {}, "model is a FilledBoxSegmenter; expected a segment_any"),
+        (samrot.load_segmenter("box"), {}, "by their predicted IoU, but box predicts none"),
         (sam, {"output_mode": "png"}, "Unknown output_mode png"),
         (sam, {"points_per_side": 0}, "the arguments are those of"),
         (sam, {"points_per_batch": 0}, "points_per_batch is 0"),

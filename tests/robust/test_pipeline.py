@@ -86,13 +86,19 @@ def test_prompts_are_snapped_if_and_only_if_the_pose_was_estimated() -> None:
     for element in range(8):
         frames = {
             source: find_frame(random_photo(0, 40, 50), source)
-            for source in (SourceOfPoses(Pose(element)), GivenPose(Pose(element)), UPRIGHT)
+            for source in (
+                SourceOfPoses(Pose(element)),
+                GivenPose(Pose(element, probabilities=np.full(8, 0.125))),  # estimated before
+                GivenPose(Pose(element)),
+                UPRIGHT,
+            )
         }
         for source, frame in frames.items():
             moved = frame.canonical_prompts(prompts)
             for coordinates in (moved.boxes_xyxy, moved.point_coords):
                 on_grid = bool((coordinates * 64 == np.round(coordinates * 64)).all())
-                assert on_grid == isinstance(source, SourceOfPoses)
+                has_probabilities = source.estimate(random_photo(0, 4, 5)).probabilities is not None
+                assert on_grid == (isinstance(source, SourceOfPoses) or has_probabilities)
 
 
 def test_snapping_comes_before_the_warp() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,16 @@ import torch
 from samrot import InputError, load_segmenter
 from samrot.segmenters import SEGMENTERS, Encoding, Prompts, Segmenter
 from samrot.segmenters.memo import MemoSegmenter
+from samrot.segmenters.sam_family import find_builder
+from samrot.weights import OTHER_SAMS
 from tests.conftest import ThresholdSegmenter
 
-NEED_FILES = ("sam_vit_b", "sam_vit_l", "sam_vit_h", "transformers")
+NEED_FILES = ("sam_vit_b", "sam_vit_l", "sam_vit_h", *OTHER_SAMS, "transformers")
+# Random weights, in the official format.
+SMALL_FILES = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("mobile_sam", "sam_hq_vit_tiny", "efficientvit_sam_l0")
+]
 OFFLINE = [name for name in SEGMENTERS if name not in NEED_FILES]
 BOXES = np.array([[10.0, 12.0, 50.0, 44.0], [-5.0, -5.0, 30.0, 90.0], [60.0, 40.0, 62.0, 41.0]])
 
@@ -27,9 +35,24 @@ def disc_photo() -> np.ndarray:
     return image + noise
 
 
-@pytest.fixture(scope="module", params=OFFLINE)
-def segmenter(request: pytest.FixtureRequest) -> Segmenter:
-    return load_segmenter(request.param)
+def random_official(name: str, folder: Path) -> Path:
+    """The official file of a SAM, with random weights."""
+    package = OTHER_SAMS[name].builder.partition(".")[0]
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    torch.manual_seed(0)
+    path = folder / OTHER_SAMS[name].file_name
+    torch.save(find_builder(name)().state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module", params=[*OFFLINE, *SMALL_FILES])
+def segmenter(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Segmenter:
+    if request.param in OFFLINE:
+        return load_segmenter(request.param)
+    folder = tmp_path_factory.mktemp(request.param)
+    return load_segmenter(request.param, checkpoint=random_official(request.param, folder))
 
 
 def test_shapes_and_types(segmenter: Segmenter) -> None:
@@ -44,7 +67,9 @@ def test_shapes_and_types(segmenter: Segmenter) -> None:
         assert result.low_res_logits.shape == (3, 1, side, side)
 
 
-def test_finds_the_disc(segmenter: Segmenter) -> None:
+@pytest.mark.parametrize("name", OFFLINE)
+def test_finds_the_disc(name: str) -> None:
+    segmenter = load_segmenter(name)
     box = np.array([[16.0, 14.0, 45.0, 43.0]])
     encoding = segmenter.encode(disc_photo())
     mask = segmenter.decode(encoding, Prompts(boxes_xyxy=box)).masks[0, 0].numpy()

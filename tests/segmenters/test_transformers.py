@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from segment_anything import SamPredictor
+from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 from segment_anything.modeling import Sam
 
 import samrot
@@ -254,13 +254,17 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sam, Segmenter]
     return sam, samrot.load_segmenter("transformers", checkpoint=path)
 
 
+def smooth_photo(height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x % 256, y % 256, (x * y) % 200], axis=2).astype(np.uint8)
+
+
 @pytest.mark.parametrize("size_hw", [(480, 640), (90, 61)])
 def test_parity_with_segment_anything(
     size_hw: tuple[int, int], converted: tuple[Sam, Segmenter]
 ) -> None:
     sam, segmenter = converted
-    y, x = np.mgrid[: size_hw[0], : size_hw[1]]
-    image = np.stack([x % 256, y % 256, (x * y) % 200], axis=2).astype(np.uint8)
+    image = smooth_photo(*size_hw)
     plain, ours = SamPredictor(sam), samrot.RobustPredictor(segmenter, None)
     plain.set_image(image)
     ours.set_image(image)
@@ -280,6 +284,49 @@ def test_parity_with_segment_anything(
         for a, b in zip(got, expected, strict=True):
             assert np.abs(a - b).max() < 0.02 * spread
         assert ((got[0] > 0) == (expected[0] > 0)).mean() > 0.995
+
+
+EVERYTHING: dict[str, Any] = {
+    "points_per_side": 4, "pred_iou_thresh": -99.0, "stability_score_thresh": 0.0,
+}  # fmt: skip
+
+
+def test_everything_is_that_of_segment_anything(converted: tuple[Sam, Segmenter]) -> None:
+    """On equal weights, masks of one click match; IoU rather than bits, as of the parity above."""
+    sam, segmenter = converted
+    photo = smooth_photo(120, 160)
+    options = {**EVERYTHING, "box_nms_thresh": 1.0}  # random masks overlap: which goes is chance
+    expected = SamAutomaticMaskGenerator(sam, **options).generate(photo)
+    got = samrot.RobustMaskGenerator(segmenter, canonicalizer=None, **options).generate(photo)
+    assert len(expected) > 40
+    ious = []
+    for want in expected:
+        near = [
+            record["segmentation"]
+            for record in got
+            if record["point_coords"] == want["point_coords"]
+        ]
+        mask = want["segmentation"]
+        ious.append(max([(mask & m).sum() / (mask | m).sum() for m in near], default=0.0))
+    assert (np.array(ious) >= 0.9).mean() >= 0.99
+    assert len(got) == pytest.approx(len(expected), rel=0.01)
+    assert got[0].keys() == expected[0].keys()
+    for name, value in expected[0].items():
+        assert type(got[0][name]) is type(value)
+
+
+def test_everything_at_every_turn(segmenter: Segmenter) -> None:
+    photo = random_photo(5, 40, 60)
+    generator = samrot.RobustMaskGenerator(segmenter, **{**EVERYTHING, "points_per_side": 2})
+    expected = generator.generate(photo)
+    assert expected
+    for k in range(1, 4):
+        turned = generator.generate(exact.move_image(photo, k))
+        assert len(turned) == len(expected)
+        for got, want in zip(turned, expected, strict=True):
+            assert np.array_equal(got["segmentation"], exact.move_image(want["segmentation"], k))
+            for name in ("area", "predicted_iou", "stability_score"):
+                assert got[name] == want[name]
 
 
 def test_what_is_no_model_is_refused(folder: Path, tmp_path: Path) -> None:
