@@ -22,22 +22,6 @@ Content = tuple[tuple[int, ...], bytes]
 Ask = Callable[[Sequence[np.ndarray]], Tensor]  # N images to (N, K)
 
 
-def asking(ask: Ask, bursts: Sequence[Sequence[np.ndarray]]) -> Ask:
-    """How photos are asked about: all together, or, where a burst has several, one by one.
-
-    Their order must not show in the last bit, as their places in a batch might, and a burst may be
-    long.
-
-    Raises:
-        InputError: if a burst holds no photo.
-    """
-    if not all(len(images) for images in bursts):
-        raise InputError("images holds no photo; expected at least one")
-    if all(len(images) == 1 for images in bursts):
-        return ask
-    return lambda images: torch.cat([ask([image]) for image in images])
-
-
 def of_each_once(
     ask: Ask,
     images: Sequence[np.ndarray],
@@ -71,8 +55,8 @@ def content_of(image: np.ndarray) -> Content:
 class Canonicalizer(nn.Module):
     """A network that obeys the law of its group, behind a thumbnail that commutes with D4.
 
-    What a subclass knows otherwise it says in ``logits_of`` or ``estimate_bursts``, on which all
-    other methods rest.
+    A subclass that knows more says so in ``estimate_many`` and ``estimate_each``, on which all
+    other methods that give poses rest.
 
     Law: ``logits(g x)[h] == logits(x)[g^-1 h]``, for C4 ``roll(logits(x), k)``; Mondal et al. 2023,
     section 3. The logits of a photo are the mean over the views of its thumbnail, plus what its
@@ -224,7 +208,9 @@ class Canonicalizer(nn.Module):
         Args:
             images: each (H, W, 3) uint8 RGB, of any sizes.
         """
-        return self.estimate_bursts([[image] for image in images]) if len(images) else []
+        if len(images) == 0:
+            return []
+        return [self.likeliest(evidence) for evidence in self.logits_of(images).double()]
 
     def estimate_many(self, images: Sequence[np.ndarray]) -> Pose:
         """The one pose of photos that share it: a burst, the frames of a clip, crops of a photo.
@@ -239,17 +225,11 @@ class Canonicalizer(nn.Module):
         Raises:
             InputError: if there is none, or one is not of that layout.
         """
-        return self.estimate_bursts([images])[0]
+        return self.likeliest(self.evidence_of(images))
 
-    def estimate_bursts(self, bursts: Sequence[Sequence[np.ndarray]]) -> list[Pose]:
-        """The pose of each burst, as ``estimate_many``; single photos are asked about together.
-
-        Args:
-            bursts: at least one, each of at least one photo.
-        """
-        ask = asking(self.logits_of, bursts)
-        logits = ask([image for images in bursts for image in images])
-        return [self.likeliest(evidence) for evidence in self.summed_evidence(logits, bursts)]
+    def evidence_of(self, images: Sequence[np.ndarray]) -> Tensor:
+        """The evidence, (|G|,) float64, of photos that share a pose; as ``estimate_many``."""
+        return self.summed_evidence([self.logits(image) for image in images])
 
     def likeliest(self, evidence: Tensor) -> Pose:
         """The pose that evidence, (|G|,) float64, speaks for, with its probabilities."""
@@ -257,17 +237,16 @@ class Canonicalizer(nn.Module):
         return Pose.of_element(self.group, int(evidence.argmax()), probabilities)
 
     @staticmethod
-    def summed_evidence(evidence: Tensor, bursts: Sequence[Sequence[np.ndarray]]) -> list[Tensor]:
-        """The sum, (K,) float64, of the evidence of the photos of each burst, in any order.
+    def summed_evidence(evidence: Sequence[Tensor]) -> Tensor:
+        """The sum, (K,) float64, of the evidence, (K,), of each photo, whatever their order.
 
-        Args:
-            evidence: (N, K), of each photo of all bursts.
-            bursts: the photos.
+        Raises:
+            InputError: if there is none.
         """
-        lengths = [len(images) for images in bursts]
+        if len(evidence) == 0:
+            raise InputError("images holds no photo; expected at least one")
         # Sorted, so that the order does not show in the last bit.
-        parts = evidence.double().split(lengths)
-        return [part.sort(dim=0).values.sum(dim=0) for part in parts]
+        return torch.stack([each.double() for each in evidence]).sort(dim=0).values.sum(dim=0)
 
     def pose(self, image: np.ndarray) -> int:
         """The element of D4 that most likely moved this photo, (H, W, 3) uint8 RGB."""

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from samrot.canonicalizers.canonicalizer import Canonicalizer, asking, content_of, of_each_once
-from samrot.canonicalizers.tilt import TiltEstimate, TiltRule, disc
+from samrot.canonicalizers.canonicalizer import Canonicalizer, content_of, of_each_once
+from samrot.canonicalizers.tilt import TiltEstimate, TiltRule, disc, moved_back
 from samrot.errors import InputError
 from samrot.geometry import exact
 from samrot.geometry.groups import D4
@@ -131,31 +131,32 @@ class VectorCanonicalizer(Canonicalizer):
         super().__init__(*args, **kwargs)
         self.rule = rule
 
-    def estimate_bursts(self, bursts: Sequence[Sequence[np.ndarray]]) -> list[Pose]:
-        """The pose of each burst: quarter turn, tilt, and its spread.
+    def estimate_many(self, images: Sequence[np.ndarray]) -> Pose:
+        """The pose of photos that share it: quarter turn, tilt, and its spread.
 
         The spread is that of a von Mises distribution as concentrated as the vector is long.
         """
-        flat = [image for images in bursts for image in images]
-        ask = asking(self.logits_of, bursts)
-        logits = ask(flat)
-        poses = [self.likeliest(evidence) for evidence in self.summed_evidence(logits, bursts)]
-        # Asked of the photo turned back, all exact turns share the tilt to the bit.
-        elements = [
-            pose.element for pose, images in zip(poses, bursts, strict=True) for _ in images
-        ]
-        known = {
+        evidence = self.evidence_of(images)
+        pose = self.likeliest(evidence)
+        if pose.element != 0:
+            # Asked of the photo turned back, all exact turns share the tilt to the bit.
+            undo = D4.inverse(pose.element)
+            evidence = self.evidence_of([exact.move_image(image, undo) for image in images])
+        return self._tilted(pose, evidence)
+
+    def estimate_each(self, images: Sequence[np.ndarray]) -> list[Pose]:
+        """See ``Canonicalizer``; exact turns of a photo among them share the tilt to the bit."""
+        if len(images) == 0:
+            return []
+        logits = self.logits_of(images)
+        poses = [self.likeliest(evidence) for evidence in logits.double()]
+        upright = {
             content_of(image): row
-            for image, row, element in zip(flat, logits, elements, strict=True)
-            if element == 0
+            for image, row, pose in zip(images, logits, poses, strict=True)
+            if pose.element == 0
         }
-        moved_back = [
-            exact.move_image(image, D4.inverse(element))
-            for image, element in zip(flat, elements, strict=True)
-        ]
-        asked = of_each_once(ask, moved_back, known)
-        pairs = zip(poses, self.summed_evidence(asked, bursts), strict=True)
-        return [self._tilted(*pair) for pair in pairs]
+        asked = of_each_once(self.logits_of, moved_back(images, poses), upright).double()
+        return [self._tilted(*pair) for pair in zip(poses, asked, strict=True)]
 
     def _tilted(self, pose: Pose, evidence: Tensor) -> Pose:
         along, across = evidence[:2].tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from samrot.canonicalizers.canonicalizer import Canonicalizer, asking, of_each_once
+from samrot.canonicalizers.canonicalizer import Canonicalizer, of_each_once
 from samrot.canonicalizers.thumbnail import Thumbnail
 from samrot.errors import check_range
 from samrot.geometry import exact
@@ -143,18 +143,25 @@ class TiltCanonicalizer(Canonicalizer):
         self.tilt_thumbnail = tilt_thumbnail
         self.rule = rule
 
-    def estimate_bursts(self, bursts: Sequence[Sequence[np.ndarray]]) -> list[Pose]:
-        """The pose of each burst: nearest element, tilt, and its spread.
+    def estimate_many(self, images: Sequence[np.ndarray]) -> Pose:
+        """The pose of photos that share it: nearest element, tilt, and its spread.
 
         A tilt beyond 45 degrees says that the neighbour is nearer: the element goes on by a quarter
         turn, and the probabilities with it.
         """
-        poses = super().estimate_bursts(bursts)
-        moved_back = [
-            [exact.move_image(image, D4.inverse(pose.element)) for image in images]
-            for pose, images in zip(poses, bursts, strict=True)
-        ]
-        tilts = self.estimate_tilts(moved_back)
+        pose = super().estimate_many(images)
+        undo = D4.inverse(pose.element)
+        return self._tilted(
+            pose, self.estimate_tilt(exact.move_image(image, undo) for image in images)
+        )
+
+    def estimate_each(self, images: Sequence[np.ndarray]) -> list[Pose]:
+        """See ``Canonicalizer``; exact turns of a photo among them share the tilt to the bit."""
+        poses = super().estimate_each(images)
+        if not poses:
+            return []
+        evidence = of_each_once(self._tilt_evidence, moved_back(images, poses)).double()
+        tilts = [summarise_tilt(each.softmax(0).cpu()) for each in evidence]
         return [self._tilted(*pair) for pair in zip(poses, tilts, strict=True)]
 
     def _tilted(self, pose: Pose, found: TiltEstimate) -> Pose:
@@ -166,17 +173,24 @@ class TiltCanonicalizer(Canonicalizer):
         return Pose(D4.compose(pose.element, quarters), rest_deg, probabilities, found.spread_deg)
 
     @torch.no_grad()
-    def estimate_tilts(self, bursts: Sequence[Sequence[np.ndarray]]) -> list[TiltEstimate]:
-        """The one tilt of the photos, nearly upright, of each burst; believed or not."""
+    def estimate_tilt(self, images: Iterable[np.ndarray]) -> TiltEstimate:
+        """The one tilt of photos, each (H, W, 3) uint8 RGB, nearly upright; believed or not."""
+        evidence = [self._tilt_evidence([image])[0] for image in images]
+        return summarise_tilt(self.summed_evidence(evidence).softmax(0).cpu())
 
-        def ask(images: Sequence[np.ndarray]) -> Tensor:
-            views, num_views = self.views_of(images, self.tilt_thumbnail)
-            return self.tilt_network(views).double().unflatten(0, (-1, num_views)).mean(dim=1)
+    @torch.no_grad()
+    def _tilt_evidence(self, images: Sequence[np.ndarray]) -> Tensor:
+        """(N, 121) float64, of photos that the network is given together."""
+        views, num_views = self.views_of(images, self.tilt_thumbnail)
+        return self.tilt_network(views).double().unflatten(0, (-1, num_views)).mean(dim=1)
 
-        flat = [image for images in bursts for image in images]
-        evidence = of_each_once(asking(ask, bursts), flat)
-        shares = [each.softmax(0).cpu() for each in self.summed_evidence(evidence, bursts)]
-        return [summarise_tilt(share) for share in shares]
+
+def moved_back(images: Sequence[np.ndarray], poses: Sequence[Pose]) -> list[np.ndarray]:
+    """Photos, (H, W, 3), with the elements of their poses undone."""
+    return [
+        exact.move_image(image, D4.inverse(pose.element))
+        for image, pose in zip(images, poses, strict=True)
+    ]
 
 
 def summarise_tilt(shares: Tensor) -> TiltEstimate:

@@ -145,7 +145,7 @@ class TiltObjective(TrainingObjective):
     def error_deg(canonicalizer: Any, upright: np.ndarray, random: np.random.Generator) -> float:
         """How far the tilt is off that is found of a photo, (H, W, 3) uint8, tilted at random."""
         angle_deg = random.uniform(-REACH_DEG, REACH_DEG)
-        found = canonicalizer.estimate_tilts([[tilted(upright, angle_deg, "cut")]])[0]
+        found = canonicalizer.estimate_tilt([tilted(upright, angle_deg, "cut")])
         return float(found.tilt_deg - angle_deg)
 
     def save(self, model: nn.Module, path: Path) -> None:

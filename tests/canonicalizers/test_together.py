@@ -79,9 +79,6 @@ def test_together_is_as_alone(build: Callable[[], Canonicalizer]) -> None:
         own = canonicalizer.estimate(image)
         assert pose.element == own.element
         assert pose.tilt_deg == pytest.approx(own.tilt_deg, abs=1e-8)
-    bursts = [images[:2], images[2:3], images[3:]]
-    for pose, burst in zip(canonicalizer.estimate_bursts(bursts), bursts, strict=True):
-        assert pose.element == canonicalizer.estimate_many(burst).element
     assert canonicalizer.estimate_each([]) == []
 
 
