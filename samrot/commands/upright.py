@@ -192,10 +192,11 @@ def _csv_lines(rows: Iterable[UprightPhoto]) -> Iterator[str]:
 
 def upright_table(report: UprightReport, settings: UprightSettings) -> str:
     """What became of the photos, for a person."""
+    copies = "" if settings.in_place else f", as copies below {settings.results or settings.out}"
     said = {
         "upright": "upright already",
         "turn": "would be turned (--write exif or pixels does it)",
-        "turned": "turned",
+        "turned": f"turned{copies}",
         "unsure": f"left alone, their pose being less probable than {settings.min_confidence:g}",
         "failed": "failed",
     }

@@ -32,7 +32,7 @@ class RunSettings:
         data: what is evaluated; its ``load`` gives the data set.
         task: a key of ``TASKS``.
         methods: methods compared: none (plain), canonical, oracle (turned back as it is known to be
-            turned).
+            turned); confidence, hybrid and tta of segmentation.
         limit: largest number of photos, or clouds, for a quick look: a sample, always the same; it
             may grow, and what was run is kept.
         report: write ``report.html``, one page with everything, that needs no network.
