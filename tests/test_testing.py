@@ -16,9 +16,11 @@ from samrot.geometry.groups import C4, C8, D4, FiniteGroup
 from samrot.robust.predictor import RobustPredictor
 from samrot.segmenters import SEGMENTERS, load_segmenter
 from samrot.testing import SIZES_HW, assert_commutes
+from samrot.weights import OFFICIAL_SAM, OTHER_SAMS
 from tests.conftest import ThresholdSegmenter, random_photo, small_d4
 
-LIGHT = [name for name in SEGMENTERS if not name.startswith(("sam_vit", "transformers"))]
+NEED_FILES = {*OFFICIAL_SAM, *OTHER_SAMS, "transformers"}
+LIGHT = [name for name in SEGMENTERS if name not in NEED_FILES]
 
 
 @pytest.mark.parametrize("name", LIGHT)
