@@ -180,7 +180,7 @@ def test_study(scenes_folder: Path, tmp_path: Path, run: Run) -> None:
     assert "does not exist" in refused.stderr
 
 
-def test_measure_bursts(scenes_folder: Path) -> None:
+def test_measure_bursts(scenes_folder: Path, run: Run) -> None:
     done = run(
         "tools/measure_bursts.py", "--images", str(scenes_folder / "images"), "--limit", "2",
         "--numbers", "1", "2",

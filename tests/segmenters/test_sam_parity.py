@@ -14,6 +14,7 @@ from samrot import RobustPredictor, load_segmenter
 from samrot.errors import InputError
 from samrot.segmenters import SEGMENTERS, SamSegmenter
 from samrot.segmenters.sam import load_official
+from samrot.weights import OTHER_SAMS
 from tests.conftest import random_photo, small_vit
 
 SIZES = [(480, 640), (640, 427), (1, 1), (5, 7), (1100, 1300)]
@@ -131,5 +132,5 @@ def test_unknown_names() -> None:
     with pytest.raises(InputError, match="segmenter is 'sam3'; expected one of: sam_mini, sam_vit"):
         load_segmenter("sam3")
     without_weights = {"grabcut", "box"}
-    with_weights = {"sam_mini", "sam_vit_b", "sam_vit_l", "sam_vit_h", "transformers"}
+    with_weights = {"sam_mini", "sam_vit_b", "sam_vit_l", "sam_vit_h", "transformers", *OTHER_SAMS}
     assert set(SEGMENTERS) == without_weights | with_weights
