@@ -24,16 +24,16 @@ pytestmark = pytest.mark.slow
 def test_bundled_canonicalizers_know_which_way_is_up(name: str, coco_mini: Path) -> None:
     canonicalizer = load_canonicalizer(name)
     poses = []
-    paths = list_images(coco_mini / "val2017")[::3]
+    paths = list_images(coco_mini / "val2017")
     for index, path in enumerate(paths):
         image = read_image(path, apply_exif=False)
         poses.append(canonicalizer.pose(image))
-        if index < 3:
+        if index < 5:
             group = canonicalizer.group
             moved = [canonicalizer.pose(move_image(image, g)) for g in range(group.order)]
             assert moved == [group.compose(g, poses[-1]) for g in range(group.order)]
     turns = np.array([quarter_turns(pose) for pose in poses])
-    assert np.mean(turns == 0) > 0.8
+    assert np.mean(turns == 0) > 0.86
 
 
 def real_settings(coco_mini: Path, out: Path, **changes: object) -> EvaluateSettings:

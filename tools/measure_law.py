@@ -19,6 +19,7 @@ from tqdm import tqdm
 import samrot
 from samrot.canonicalizers import Canonicalizer
 from samrot.data.photos import PhotoSettings, find_photos
+from samrot.evaluation.pose_accuracy import centred_square
 from samrot.evaluation.table import markdown
 from samrot.evaluation.views import find_views
 from samrot.geometry.groups import rotation_angle_deg
@@ -26,13 +27,6 @@ from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose
 
 QUARTER, EIGHTH = 90.0, 45.0
-
-
-def centred_square(image: np.ndarray) -> np.ndarray:
-    """(S, S, 3) of (H, W, 3)."""
-    side = min(image.shape[:2])
-    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-    return np.ascontiguousarray(image[top : top + side, left : left + side])
 
 
 def turned(square: np.ndarray, angle_deg: float) -> tuple[np.ndarray, Pose]:

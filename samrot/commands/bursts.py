@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -47,6 +47,11 @@ class BurstPose:
     pose: int
     pose_confidence: float
 
+    @classmethod
+    def of_record(cls, record: Record) -> BurstPose:
+        """From the record of one of its photos."""
+        return cls(**record["burst"], **{k: record[k] for k in ("pose", "pose_confidence")})
+
     def __str__(self) -> str:
         return (
             f"{self.folder} ({self.photos} photos, pose {self.pose}, probability "
@@ -62,16 +67,6 @@ def find_bursts(photos: Mapping[str, Place]) -> dict[str, Burst]:
         places.setdefault(folder_of[name], []).append(place)
     bursts = {folder: Burst(folder, tuple(some)) for folder, some in places.items()}
     return {name: bursts[folder] for name, folder in folder_of.items()}
-
-
-def poses_of_bursts(records: Iterable[Record]) -> list[BurstPose]:
-    """The poses of the bursts that photos are of, from their records, sorted, each once."""
-    poses = {
-        BurstPose(**record["burst"], **{name: record[name] for name in ("pose", "pose_confidence")})
-        for record in records
-        if "burst" in record
-    }
-    return sorted(poses, key=lambda pose: (pose.folder, pose.photos))
 
 
 def estimate_burst(canonicalizer: Canonicalizer, burst: Burst) -> tuple[Pose, int]:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from samrot.commands.bursts import poses_of_bursts
+from samrot.commands.bursts import BurstPose
 from samrot.commands.photo_runs import NAME
 from samrot.data.prompt_files import describe_prompt
 from samrot.data.storage import Place, copy_file, join, remove_files, write_bytes
@@ -117,6 +117,7 @@ def write_dataset(out: Path, root: Place, records: Iterable[Record]) -> dict[str
         record["image"]: record["pose_confidence"] for record in done() if record["pose_uncertain"]
     }
     numbers = {"photos": 0, "objects": 0}
+    poses_of_bursts: set[BurstPose] = set()
 
     def images() -> Iterator[dict[str, Any]]:
         for number, record in enumerate(done(), start=1):
@@ -138,6 +139,8 @@ def write_dataset(out: Path, root: Place, records: Iterable[Record]) -> dict[str
 
     def index() -> Iterator[dict[str, Any]]:
         for record in done():
+            if "burst" in record:
+                poses_of_bursts.add(BurstPose.of_record(record))
             about = {key: value for key, value in record.items() if key not in (NAME, "objects")}
             yield {"file_name": record[NAME], **about, "objects": len(record["objects"])}
 
@@ -156,5 +159,6 @@ def write_dataset(out: Path, root: Place, records: Iterable[Record]) -> dict[str
     if root != out:
         for name in (COCO_FILE, INDEX_FILE):
             copy_file(out / name, join(root, name))
-    bursts = [vars(pose) for pose in poses_of_bursts(done())]
+    sorted_poses = sorted(poses_of_bursts, key=lambda pose: (pose.folder, pose.photos))
+    bursts = [vars(pose) for pose in sorted_poses]
     return {**numbers, "failed": failed, "uncertain": uncertain, "bursts": bursts}

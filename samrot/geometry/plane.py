@@ -172,9 +172,9 @@ class PlaneTransform:
         moved = exact.move_masks(masks, self.before)
         if self.is_exact:
             return moved
-        pixels, inside = _nearest_pixels(self._warp_source_hw, self._warp_target_hw, self.tilt_deg)
+        pixels, outside = _nearest_pixels(self._warp_source_hw, self._warp_target_hw, self.tilt_deg)
         warped = np.take(moved.reshape(*moved.shape[:-2], -1), pixels, axis=-1)
-        warped[..., ~inside] = 0
+        warped[..., outside] = 0
         return exact.move_masks(warped, self.after)
 
     def rle(self, rle: RLE) -> RLE:
@@ -284,16 +284,16 @@ def _is_inside(points_xy: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return (x >= -TIE) & (x <= width + TIE) & (y >= -TIE) & (y <= height + TIE)
 
 
-@lru_cache(maxsize=2)  # the masks of a photo are moved one after the other
+@lru_cache(maxsize=1)  # the masks of a photo are moved one after the other, by one transform
 def _nearest_pixels(
     source_hw: tuple[int, int], target_hw: tuple[int, int], tilt_deg: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(H', W') each: index of the nearest pixel of the flattened source, and whether it is one."""
+    """(H', W') each: index of the nearest pixel of the flattened source; where there is none."""
     points = _source_points(source_hw, target_hw, tilt_deg)
     at = np.floor(points + TIE).astype(np.int64)
     height, width = source_hw
     x, y = np.clip(at[..., 0], 0, width - 1), np.clip(at[..., 1], 0, height - 1)
-    return y * width + x, _is_inside(points, source_hw)
+    return y * width + x, ~_is_inside(points, source_hw)
 
 
 def snap_to_grid(coordinates: np.ndarray) -> np.ndarray:

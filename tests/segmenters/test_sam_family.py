@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import samrot
-from samrot.geometry import exact
 from samrot.segmenters import Prompts
 from samrot.segmenters.sam_family import find_builder
+from samrot.testing import assert_commutes
 from tests.conftest import random_photo
 from tests.segmenters.test_contract import SMALL_FILES, random_official
 
@@ -73,13 +73,7 @@ def test_parity_with_their_own_predictor(loaded: tuple[Any, samrot.RobustPredict
 
 def test_the_same_masks_at_every_turn(loaded: tuple[Any, samrot.RobustPredictor]) -> None:
     predictor = samrot.RobustPredictor(loaded[1].segmenter)
-    photo = random_photo(1, *SIZE_HW)
-    predictor.set_image(photo)
-    expected = predictor.predict(box=BOX)
-    predictor.set_image(exact.move_image(photo, 1))
-    got = predictor.predict(box=exact.move_boxes(BOX, 1, SIZE_HW))
-    assert np.array_equal(got[0], exact.move_masks(expected[0], 1))
-    assert np.array_equal(got[1], expected[1])
+    assert_commutes(predictor, image=random_photo(1, *SIZE_HW), boxes_xyxy=BOX[None])
 
 
 def test_everything(loaded: tuple[Any, samrot.RobustPredictor]) -> None:
