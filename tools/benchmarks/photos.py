@@ -18,6 +18,7 @@ from benchmarks.subjects import (
     Options,
     boxes_on,
     build_sam,
+    device,
     photo,
     photo_loop,
     write_coco_like,
@@ -26,6 +27,7 @@ from samrot.data.coco import CocoDataset
 from samrot.evaluation.photo import STAGES
 from samrot.geometry import exact
 from samrot.geometry.plane import xywh_to_xyxy
+from samrot.runtime.devices import is_fast_in_bfloat16
 from samrot.segmenters import EncoderSettings, Prompts, SamSegmenter
 
 
@@ -45,7 +47,6 @@ def compare_predictor(options: Options) -> Timings:
 def compare_evaluation(options: Options) -> Timings:
     """Photos with their boxes, from files to masks; for samrot to RLE and IoU."""
     sam = build_sam(options.sam)
-    fast = EncoderSettings(attention="sdpa", dtype="bfloat16")
     with TemporaryDirectory() as folder:
         dataset = write_coco_like(Path(folder) / "data", options.photos)
         plain, ours = SamPredictor(sam), SamSegmenter(sam)
@@ -67,10 +68,12 @@ def compare_evaluation(options: Options) -> Timings:
             "samrot canonical, four angles": photo_loop(dataset, ours, methods=["canonical"]),
         }
         if options.sam != "sam_mini":
-            quick = SamSegmenter(sam, encoder=fast)
-            contestants["the same, sdpa and bfloat16"] = photo_loop(
-                dataset, quick, methods=["canonical"]
-            )
+            faster = {"the same, sdpa": "float32"}
+            if is_fast_in_bfloat16(device()):
+                faster["the same, sdpa and bfloat16"] = "bfloat16"
+            for name, dtype in faster.items():
+                quick = SamSegmenter(sam, encoder=EncoderSettings(attention="sdpa", dtype=dtype))
+                contestants[name] = photo_loop(dataset, quick, methods=["canonical"])
         return race(contestants, options.repeats)
 
 
