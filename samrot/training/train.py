@@ -19,6 +19,7 @@ from samrot.canonicalizers import (
     load_canonicalizer,
     load_imagenet_weights,
     save_canonicalizer,
+    start_from,
 )
 from samrot.canonicalizers.architectures import OVER_ANY_ANGLE, TILT_NETWORKS
 from samrot.canonicalizers.checkpoints import build_tilt_canonicalizer, load_features_of_base
@@ -40,7 +41,6 @@ from samrot.training.pose_photos import PoseAugmentation, PosePhotos
 from samrot.training.prompted_views import PromptedViews, ViewSettings
 from samrot.training.realign import train_in_rounds
 from samrot.training.tilt import AngleObjective, AnglePhotos, TiltObjective, TiltPhotos
-from samrot.weights import load_into
 
 _TRAINED_ON = "trained_on.json"  # fingerprints, in the run folder
 
@@ -372,9 +372,6 @@ def _build(settings: TrainSettings) -> Canonicalizer:
     )
     if chosen.base is not None:
         load_base_weights(canonicalizer, chosen.base)
-    elif settings.init == "imagenet":
-        load_imagenet_weights(canonicalizer)
-    elif settings.init is not None:
-        initial = load_canonicalizer(settings.init).network.state_dict()
-        load_into(canonicalizer.network, initial, settings.init)
+    else:
+        start_from(canonicalizer, settings.init)
     return canonicalizer
