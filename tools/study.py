@@ -1,5 +1,7 @@
 r"""The paper's open questions, as far as they are answered by what a canonicalizer says of photos.
 
+python tools/study.py OUT --train --data FOLDER --masked IMAGES ANNOTATIONS [--held-out FILE] \
+    [--jobs N] [--device auto] [--only ITEM ...] [--quick]
 python tools/study.py OUT --photos FOLDER [--labels FILE.csv] [--only traffic coverage \
     literature] [--quick]
 
@@ -8,6 +10,9 @@ Each item is a file in configs/study, and becomes OUT/ITEM.csv: one number a row
 canonicalizers say of each photo is kept in OUT, so that the same command goes on. Photos are taken
 to be upright as they are displayed; what is said of their turns follows from the law. --quick takes
 24 of the photos.
+
+With --train, the canonicalizers that the items compare are trained first, into OUT/trained; those
+that are finished stay. --quick trains the first and the last of each item, for some steps.
 """
 
 from __future__ import annotations
@@ -21,7 +26,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
+from studies.settings import read_settings
+from studies.trainings import Photos, list_trainings, train_all
 from tqdm import tqdm
 
 import samrot
@@ -31,7 +37,6 @@ from samrot.files import write_text
 from samrot.runtime.run_folder import describe_environment
 from samrot.scoring.resampled import draw_counts, interval
 
-ROOT = Path(__file__).parents[1]
 RESAMPLES = 1000
 QUICK = 24
 
@@ -131,6 +136,9 @@ ITEMS: dict[str, Callable[[Said, dict[str, Any], Path | None], Iterator[Number]]
     "literature": literature,
 }
 
+# The items that compare canonicalizers of their own, in the order in which these are trained.
+TRAINED = ("expressivity", "training_photos", "alignment", "prior_strength")
+
 
 def mean_interval(of_photos: np.ndarray, seeds: int) -> tuple[float, float]:
     """95 % interval of the mean, by resampling the photos; mean over the seeds."""
@@ -138,14 +146,6 @@ def mean_interval(of_photos: np.ndarray, seeds: int) -> tuple[float, float]:
     ends = [interval(drawn @ of_photos / len(of_photos)) for drawn in counts]
     low, high = np.mean(ends, axis=0)
     return float(low), float(high)
-
-
-def read_settings(item: str) -> dict[str, Any]:
-    """What is varied, and what was learned of it on the photos that the project reports."""
-    settings: dict[str, Any] = yaml.safe_load(
-        (ROOT / "configs" / "study" / f"{item}.yaml").read_text()
-    )
-    return settings
 
 
 def run(item: str, said: Said, labels: Path | None, out: Path) -> list[dict[str, Any]]:
@@ -176,11 +176,28 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("out", type=Path)
-    parser.add_argument("--photos", required=True)
+    parser.add_argument("--photos")
     parser.add_argument("--labels", type=Path)
-    parser.add_argument("--only", nargs="+", choices=ITEMS, default=["traffic", "coverage"])
+    parser.add_argument("--only", nargs="+", choices=(*ITEMS, *TRAINED))
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--train", action="store_true")
+    parser.add_argument("--data")
+    parser.add_argument("--masked", nargs=2, metavar=("IMAGES", "ANNOTATIONS"))
+    parser.add_argument("--held-out")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--device", default="auto")
     options = parser.parse_args()
+    if options.train:
+        if options.data is None:
+            parser.error("--train needs --data FOLDER, the photos to train on")
+        items = options.only or TRAINED
+        trainings = [one for item in items for one in list_trainings(item, options.quick)]
+        photos = Photos(options.data, options.masked, options.held_out)
+        place = {"jobs": options.jobs, "device": options.device}
+        return int(train_all(trainings, photos, options.out, **place) > 0)
+    if options.photos is None:
+        parser.error("expected --photos FOLDER, the photos to measure on, or --train")
+    options.only = options.only or ["traffic", "coverage"]
     try:
         paths = list_images(options.photos)
     except samrot.InputError as error:
