@@ -38,9 +38,10 @@ class Sample:
         return self.counts.shape[1]
 
     def mean(self, values: np.ndarray) -> np.ndarray:
-        """(1 + R,) means of a number a photo, (N,), of those that are finite."""
+        """(1 + R,) means of a number a photo, (N,), of those that are finite; NaN of none."""
         counted = self.counts * np.isfinite(values)
-        means: np.ndarray = counted @ np.nan_to_num(values) / counted.sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            means: np.ndarray = counted @ np.nan_to_num(values) / counted.sum(axis=1)
         return means
 
     def of(self, statistic: Callable[[np.ndarray], float]) -> np.ndarray:
