@@ -85,7 +85,7 @@ def literature(context: Context, settings: dict[str, Any]) -> Iterator[Number]:
     for name in settings["canonicalizers"]:
         for group, members in groups.items():
             if members.any():
-                labels = {"canonicalizer": name, "which": group}
+                labels = {"canonicalizer": name, "which": group, "number": int(members.sum())}
                 yield accuracy_of(context, labels, context.said(name), members)
 
 
