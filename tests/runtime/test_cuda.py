@@ -103,7 +103,7 @@ def test_evaluate(scenes_folder: Path, tmp_path: Path, options: list[str]) -> No
     data += ["--data.annotations", str(scenes_folder / "annotations.json")]
     methods = ["--methods", "none,canonical,oracle"]
     run("evaluate", *data, *methods, *options, "--out", str(tmp_path / "gpu"))
-    assert main(["evaluate", *data, *methods, *options, "--out", str(tmp_path / "cuda")]) == 0
+    assert main(["evaluate", *data, *methods, *options, "--out", str(tmp_path / "cpu")]) == 0
     on_gpu, on_cpu = (
         json.loads((tmp_path / name / "summary.json").read_text())["methods"]
         for name in ("gpu", "cpu")
