@@ -222,3 +222,40 @@ def test_measure_bursts(scenes_folder: Path, run: Run) -> None:
     rows = [line.split(" | ") for line in done.stdout.splitlines()[2:]]
     assert [(row[0], row[1]) for row in rows] == [("| 1", "4"), ("| 2", "2")]
     assert all(0 <= float(row[2]) <= 1 for row in rows)
+
+
+def write_run(folder: Path, correct: list[list[bool]]) -> str:
+    """A finished evaluation of a classifier, whose method is ``none``; its folder."""
+    folder.mkdir()
+    records = [
+        {
+            "image_id": number,
+            "label": 1,
+            "methods": {
+                "none": {k: {"predicted": int(is_right)} for k, is_right in enumerate(row)}
+            },
+        }
+        for number, row in enumerate(correct)
+    ]
+    (folder / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    return str(folder)
+
+
+def test_compare_accuracy(tmp_path: Path, run: Run) -> None:
+    """Means over seeds, and differences of photos that are resampled alike."""
+    tool = "tools/compare_accuracy.py"
+    good = [write_run(tmp_path / f"good_{n}", [[True, n < 1]] * 8) for n in range(2)]
+    bad = write_run(tmp_path / "bad", [[True, False]] * 4 + [[False, False]] * 4)
+    done = run(tool, "--row", "good", "none", *good, "--row", "bad", "none", bad)
+    assert done.returncode == 0, done.stderr
+    assert "| good | 1.0000 (1.0000 to 1.0000) | 0.5000 (0.0000 to 1.0000) | 0.7500 " in done.stdout
+    assert "| good - bad | 0.5000 (" in done.stdout
+    short = write_run(tmp_path / "short", [[True, True]])
+    for method, of_runs, message in (
+        ("none", short, "runs are of [1, 8] items"),
+        ("none", str(tmp_path), "no finished run"),
+        ("canonical", bad, "expected accuracies of 'canonical'"),
+    ):
+        refused = run(tool, "--row", "a", "none", *good, "--row", "b", method, of_runs)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert message in refused.stderr
