@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from fill_tables import filled
 from studies.items import TITLES
 from studies.page import show_page
 
@@ -129,3 +130,17 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
     assert all(getattr(samrot, name).__doc__ for name in samrot.__all__ if name != "__version__")
     fetched = [re.findall(r'(?:src="|<link[^>]*href=")(https?://[^"]+)', page) for page in pages]
     assert not any(fetched)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_tables_are_those_of_the_files(path: Path) -> None:
+    """Else: python tools/fill_tables.py docs/*.md."""
+    text = path.read_text()
+    assert filled(text) == text
+
+
+def test_every_file_of_numbers_is_shown() -> None:
+    shown = re.findall(r"<!-- docs/results/([\w.-]+) -->", "".join(
+        path.read_text() for path in (ROOT / "docs").glob("*.md")
+    ))  # fmt: skip
+    assert sorted(shown) == sorted(path.name for path in (ROOT / "docs" / "results").iterdir())
