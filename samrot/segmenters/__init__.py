@@ -11,7 +11,7 @@ from samrot.segmenters.loading import (
     save_sam,
 )
 from samrot.segmenters.protocol import BatchEncoder, Encoding, Movable, Segmenter, encode_together
-from samrot.segmenters.sam import SamSegmenter, as_segmenter
+from samrot.segmenters.sam import SamSegmenter, as_segmenter, check_plain_sam
 from samrot.segmenters.transformers_sam import load_video_model
 from samrot.structures.prompts import Prompts
 from samrot.structures.segmentation import Segmentation
@@ -31,6 +31,7 @@ __all__ = [
     "SegmenterSettings",
     "SegmenterWeights",
     "as_segmenter",
+    "check_plain_sam",
     "encode_together",
     "load_segmenter",
     "load_video_model",

@@ -12,7 +12,7 @@ from segment_anything.modeling import Sam
 from samrot.data.coco import FRAMES, CocoDataset, merge_datasets
 from samrot.data.photos import select_photos
 from samrot.errors import InputError, check_choice, check_range
-from samrot.segmenters import SamSegmenter, SegmenterWeights, load_segmenter, save_sam
+from samrot.segmenters import SegmenterWeights, check_plain_sam, load_segmenter, save_sam
 from samrot.segmenters.loading import MINI_VERSIONS, mini_version
 from samrot.segmenters.lora import add_lora
 from samrot.segmenters.sam_mini import load_imagenet_encoder
@@ -219,12 +219,11 @@ def _load_sam(chosen: TrainedSegmenterSettings, view_size: int | None) -> Sam:
             if chosen.imagenet:
                 load_imagenet_encoder(sam)
             return sam
-    segmenter = load_segmenter(chosen.name, checkpoint=chosen.checkpoint)
-    if type(segmenter) is not SamSegmenter:
-        raise InputError(
-            f"segmenter.name is {chosen.name!r}, which has no weights to train; expected sam_mini, "
-            "sam_vit_b, sam_vit_l or sam_vit_h"
-        )
+    segmenter = check_plain_sam(
+        load_segmenter(chosen.name, checkpoint=chosen.checkpoint),
+        "the segmenter is to be trained",
+        "expected sam_mini, sam_vit_b, sam_vit_l or sam_vit_h",
+    )
     if chosen.name == "sam_mini":
         sam = MINI_VERSIONS[mini_version(segmenter.sam)](size)
         sam.load_state_dict(segmenter.sam.state_dict())
