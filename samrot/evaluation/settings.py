@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -42,7 +42,8 @@ class RunSettings:
     """
 
     known_methods: ClassVar[Collection[str]] = POSE_METHODS
-    may_grow: ClassVar[Collection[str]] = ("limit",)  # without what was run being lost
+    # Without what was run being lost; see ``RunFolder.open``.
+    may_grow: ClassVar[Mapping[str, str | None]] = {"limit": None}
 
     out: str
     data: Any
@@ -108,7 +109,7 @@ class EvaluateSettings(RunSettings):
             grow.
     """
 
-    may_grow: ClassVar[Collection[str]] = ("limit", "bootstrap")
+    may_grow: ClassVar[Mapping[str, str | None]] = {"limit": None, "bootstrap": None}
 
     data: DataSettings
     task: str = "segmentation"

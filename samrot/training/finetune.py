@@ -139,6 +139,10 @@ class FinetuneSettings(FitSettings):
         check_range("candidates", self.candidates, 0, 1)
         if self.segmenter.trained == "none":
             raise InputError("segmenter.trained is 'none'; expected all, decoder or lora")
+        if self.limit is not None and not self.data.images:
+            raise InputError(
+                f"limit is {self.limit} without photos; give data.images, or leave it out"
+            )
         if self.cache_embeddings and (
             self.segmenter.trained != "decoder" or self.views.distinct is None
         ):
@@ -160,6 +164,10 @@ def finetune(settings: FinetuneSettings) -> Path:
         InputError: if settings or data are unusable.
     """
     dataset, val_dataset = settings.data.load(), settings.val.load()
+    if dataset is not None:
+        with_instances = [i for i in dataset.image_ids if dataset.instances(i)]
+        kept = settings.within_limit(len(with_instances))
+        dataset = dataset.part([with_instances[n] for n in kept])
     torch.manual_seed(settings.seed)
     sam = build_sam(settings.segmenter, settings.view_size)
     fabric = build_fabric(settings)  # first, so that all processes read photos at once

@@ -170,6 +170,7 @@ class FitSettings:
 
     Args:
         out: run folder; one that exists with the same settings is continued.
+        limit: largest number of photos, or clouds, trained on, evenly spaced; for a learning curve.
         optim: how it is trained.
         device: where the models run: cpu, cuda, cuda:1, mps, or auto.
         devices: processes on this machine that share each batch; samrot starts them.
@@ -181,6 +182,7 @@ class FitSettings:
     """
 
     out: str
+    limit: int | None = None
     optim: OptimSettings = field(default_factory=OptimSettings)
     device: str = "cpu"
     devices: int = 1
@@ -195,11 +197,23 @@ class FitSettings:
             check_count(name, getattr(self, name), 1)
         check_count("workers", self.workers, 0, 1024)
         check_count("seed", self.seed, 0, 2**32 - 1)
+        if self.limit is not None:
+            check_count("limit", self.limit, 1)
+
+    def within_limit(self, length: int) -> np.ndarray:
+        """Indices of those that are trained on, of so many items."""
+        kept = length if self.limit is None else min(self.limit, length)
+        return np.arange(kept) * length // max(1, kept)
 
     @property
-    def may_grow(self) -> tuple[str, ...]:
-        """Settings that may grow without what was trained being lost."""
-        return ("optim.steps",) if self.optim.schedule == "constant" else ()
+    def may_grow(self) -> dict[str, str | None]:
+        """The steps, if what was trained is not lost by that; see ``RunFolder.open``."""
+        if self.optim.schedule == "constant":
+            return {"optim.steps": None}
+        return {
+            "optim.steps": f"the rate of a {self.optim.schedule} schedule depends on its last step,"
+            " so that optim.steps may grow with optim.schedule constant alone"
+        }
 
 
 def build_fabric(settings: FitSettings) -> Fabric:

@@ -104,7 +104,6 @@ class TrainSettings(FitSettings):
 
     Args:
         data: photos to train on.
-        limit: largest number of photos trained on, evenly spaced; for a learning curve.
         val: photos to measure pose accuracy on; may be empty.
         val_limit: largest number of photos measured.
         canonicalizer: what is trained.
@@ -129,7 +128,6 @@ class TrainSettings(FitSettings):
     """
 
     data: PhotoSettings = field(default_factory=PhotoSettings)
-    limit: int | None = None
     val: PhotoSettings = field(default_factory=PhotoSettings)
     val_limit: int = 500
     canonicalizer: CanonicalizerSettings = field(default_factory=CanonicalizerSettings)
@@ -194,8 +192,6 @@ class TrainSettings(FitSettings):
                 f"realign is {self.realign} with {self.devices} devices on {self.nodes} nodes; "
                 "it runs in one process: leave devices and nodes out"
             )
-        if self.limit is not None:
-            check_range("limit", self.limit, 1)
         if self.limit is not None and self.task.weight:
             raise InputError(
                 "limit is set with a task loss, which takes its photos from data.annotations; "
@@ -303,9 +299,7 @@ def train(settings: TrainSettings) -> Path:
 def _find_training_photos(settings: TrainSettings) -> tuple[list[Path], bool | None]:
     """Paths of the photos to train on, and whether EXIF applies to them."""
     paths, apply_exif = find_photos(settings.data)
-    if settings.limit is not None and settings.limit < len(paths):
-        paths = [paths[n * len(paths) // settings.limit] for n in range(settings.limit)]
-    return paths, apply_exif
+    return [paths[i] for i in settings.within_limit(len(paths))], apply_exif
 
 
 def _fingerprints(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -59,7 +59,7 @@ class ClassificationSettings(RunSettings):
             grow.
     """
 
-    may_grow: ClassVar[Collection[str]] = ("limit", "bootstrap")
+    may_grow: ClassVar[Mapping[str, str | None]] = {"limit": None, "bootstrap": None}
 
     data: ClassifiedPhotoSettings
     classifier: ClassifierChoice = field(default_factory=ClassifierChoice)
