@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import types
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -15,6 +14,7 @@ import yaml
 
 from samrot.errors import MissingFileError
 from samrot.files import load_yaml
+from samrot.wording import did_you_mean
 
 _SWITCH_VALUES = ("true", "false")
 
@@ -103,12 +103,6 @@ def find_config(name: str) -> Path:
             + did_you_mean(name, bundled)
         )
     return bundled[name]
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A question to end a message with, or nothing if no known word is near."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _element(hint: Any) -> Any:

@@ -28,10 +28,11 @@ from jsonargparse import (
 from tqdm import tqdm
 from yaml import YAMLError
 
-from samrot.arguments import as_parsed, did_you_mean, find_config, option_types
+from samrot.arguments import as_parsed, find_config, option_types
 from samrot.errors import InputError, check_choice
 from samrot.files import check_yaml, is_disk_full, load_yaml
 from samrot.runtime.processes import another_failed, is_first_process, is_first_to_fail
+from samrot.wording import counted, did_you_mean
 
 _YAML = "checked yaml"
 
@@ -118,7 +119,8 @@ def _segment(settings: Any) -> int:
     from samrot.commands.segment import remarks, segment
 
     report = segment(settings)
-    print(f"{report.num_objects} objects; masks and overlays: {settings.results or settings.out}")
+    made = counted(report.num_objects, "object")
+    print(f"{made}; masks and overlays: {settings.results or settings.out}")
     return _passed_over(remarks(report, settings), report.failed)
 
 
@@ -128,7 +130,7 @@ def _upright(settings: Any) -> int:
 
     if settings.undo is not None:
         restored, failed = undo(settings.undo)
-        print(f"{restored} photos are as they were")
+        print(f"{counted(restored, 'photo')} as before")
     else:
         report = upright(settings)
         failed = report.failed

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from samrot.arguments import as_parsed, did_you_mean, find_config, option_types
+from samrot.arguments import as_parsed, find_config, option_types
 from samrot.errors import InputError
 
 
@@ -77,8 +77,3 @@ def test_configs_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert find_config("custom") == Path("custom")
     with pytest.raises(InputError, match=r"config custon does not exist; .* did you mean custom\?"):
         find_config("custon")
-
-
-def test_did_you_mean() -> None:
-    assert did_you_mean("segmnt", ["segment", "train"]) == "; did you mean segment?"
-    assert did_you_mean("xyz", ["segment", "train"]) == ""

@@ -14,6 +14,7 @@ import numpy as np
 
 import samrot
 from samrot import weights
+from samrot.wording import counted
 
 ESCNN_REMEDY = "pip install 'samrot[escnn]' && pip install --no-deps escnn==1.0.11 lie_learn==0.0.2"
 
@@ -98,7 +99,7 @@ def _check_torch() -> str:
     import torch
 
     torch.zeros(2, 2) @ torch.zeros(2, 2)
-    return f"{torch.__version__}, {torch.get_num_threads()} threads"
+    return f"{torch.__version__}, {counted(torch.get_num_threads(), 'thread')}"
 
 
 def _check_torchvision() -> str:
@@ -151,7 +152,7 @@ def _official_check(name: str) -> Callable[[], str]:
 def _check_memory() -> str:
     pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0  # none on Windows
     total = f"{pages * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB" if pages else "size unknown"
-    return f"{total}, {os.cpu_count()} CPUs"
+    return f"{total}, {counted(os.cpu_count() or 1, 'CPU')}"
 
 
 def _check_gpu() -> str:

@@ -21,6 +21,7 @@ from samrot.training.fit import FitSettings, OptimSettings, build_fabric, fit, o
 from samrot.training.losses import MaskLossWeights
 from samrot.training.mask_objective import MaskObjective
 from samrot.training.prompted_views import PromptedViews, ViewSettings
+from samrot.wording import counted
 
 TRAINED = ("all", "decoder", "lora", "none")
 
@@ -51,8 +52,8 @@ class MaskDataSettings:
         )
         if len(images) != len(annotations):
             raise InputError(
-                f"images lists {len(images)} folders and annotations {len(annotations)} files; "
-                "expected the COCO JSON of each folder"
+                f"images lists {counted(len(images), 'folder')} and annotations "
+                f"{counted(len(annotations), 'file')}; expected the COCO JSON of each folder"
             )
         if not images:
             return None

@@ -138,7 +138,7 @@ def test_command_line(
     config = tmp_path / "config.yaml"
     config.write_text("task: pointcloud\nrotations: 1\nmethods: [none]\n")
     assert main(["evaluate", "--config", str(config), *options, "--out", f"{tmp_path}/a"]) == 0
-    assert "pointnet on 12 clouds of 3 classes, 1 rotations each" in capsys.readouterr().out
+    assert "pointnet on 12 clouds of 3 classes, 1 rotation each" in capsys.readouterr().out
     given = ["evaluate", "--task", "pointcloud", *options, "--out", f"{tmp_path}/b"]
     for extra, message in (
         (["--canonicalizer.name", "nowhere"], "checkpoint nowhere does not exist"),
