@@ -12,7 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from samrot.errors import MissingFileError
+from samrot.errors import InputError, MissingFileError
 from samrot.files import load_yaml
 from samrot.wording import did_you_mean
 
@@ -37,17 +37,18 @@ def as_parsed(arguments: Sequence[str], options: dict[str, Any]) -> list[str]:
     Lists may be given as ``--methods none canonical``, ``--methods none,canonical``, ``--methods
     '[none, canonical]'``, and more than once, which adds up; a list of numbers ends at what is no
     number. A switch without a value is true. The words of a name may be joined by - too. A config
-    may be one that comes with samrot, by name.
+    may be one that comes with samrot, by name; of several the later goes first.
 
     Args:
         arguments: arguments of the command line.
         options: ``option_types`` of the settings.
 
     Raises:
-        InputError: if there is no such config.
+        InputError: if there is no such config, or what takes one value is given more than once.
     """
     parsed: list[str] = []
     lists: dict[str, list[str]] = {}
+    given: set[str] = set()
     remaining = deque(arguments)
     while remaining:
         argument = remaining.popleft()
@@ -59,10 +60,6 @@ def as_parsed(arguments: Sequence[str], options: dict[str, Any]) -> list[str]:
             parsed.append(f"{name}={find_config(value if equals else remaining.popleft())}")
             continue
         element = _element(options.get(name))
-        if options.get(name) is bool and not equals:
-            given = bool(remaining) and remaining[0].lower() in _SWITCH_VALUES
-            parsed.append(f"{name}={remaining.popleft() if given else 'true'}")
-            continue
         elements: list[str] = []
         if element is not None and equals:
             elements = _split(value, element)
@@ -70,11 +67,20 @@ def as_parsed(arguments: Sequence[str], options: dict[str, Any]) -> list[str]:
             while remaining and (more := _split(remaining[0], element)):
                 elements += more
                 remaining.popleft()
+        if name in given and (not elements or name not in lists):
+            raise InputError(
+                f"{name} is given more than once, but takes one value; leave the others out"
+            )
+        if name in options:
+            given.add(name)
         if elements and name in lists:
             lists[name] += elements
         elif elements:
             lists[name] = elements
             parsed.append(name)
+        elif options.get(name) is bool and not equals:
+            has_value = bool(remaining) and remaining[0].lower() in _SWITCH_VALUES
+            parsed.append(f"{name}={remaining.popleft() if has_value else 'true'}")
         else:
             parsed.append(argument)
     return [_joined(name, lists[name], options[name]) if name in lists else name for name in parsed]

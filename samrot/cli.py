@@ -164,8 +164,10 @@ def _export(settings: Any) -> None:
 
 def _rotate_coco(arguments: Any) -> None:
     from samrot.commands.rotate_coco import rotate_coco
+    from samrot.geometry.groups import C4
 
-    rotate_coco(arguments.src, arguments.dst, arguments.angles, arguments.annotations)
+    angles = arguments.angles or C4.names
+    rotate_coco(arguments.src, arguments.dst, angles, arguments.annotations)
     print(f"turned datasets: {arguments.dst}")
 
 
@@ -208,13 +210,14 @@ def _add_upright_arguments(parser: ArgumentParser) -> set[str]:
 
 
 def _add_rotate_arguments(parser: ArgumentParser) -> set[str]:
-    from samrot.geometry.groups import C4, D4
+    from samrot.geometry.groups import D4
 
     parser.add_argument("src", help="folder of a COCO dataset: photos, and a .json below it")
     parser.add_argument("dst", help="folder to make; it gets one folder per angle")
     parser.add_argument(
-        "--angles", nargs="+", choices=D4.names, default=list(C4.names),
-        help="counter-clockwise, degrees; with an m before, mirrored left-right first",
+        "--angles", nargs="+", action="extend", choices=D4.names,
+        help="counter-clockwise, degrees, by default those of C4; with an m before, mirrored "
+        "left-right first",
     )  # fmt: skip
     parser.add_argument("--annotations", help="COCO JSON, if it is not below src")
     return {"src", "dst", "angles", "annotations"}

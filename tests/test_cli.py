@@ -206,7 +206,14 @@ def test_rotate_coco(
     scenes_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, _, err = run(
-        capsys, "rotate-coco", str(scenes_folder), str(tmp_path / "t"), "--angles", "90", "270"
+        capsys,
+        "rotate-coco",
+        str(scenes_folder),
+        str(tmp_path / "t"),
+        "--angles",
+        "90",
+        "--angles",
+        "270",
     )
     assert code == 0, err
     assert sorted(p.name for p in (tmp_path / "t").glob("[!.]*/")) == ["090", "270"]
