@@ -16,6 +16,7 @@ from samrot.errors import InputError, MissingFileError
 from samrot.files import load_yaml
 from samrot.wording import did_you_mean
 
+_HOLD_NOTHING = (bool, float, int, str)  # no settings of their own
 _SWITCH_VALUES = ("true", "false")
 
 
@@ -44,7 +45,8 @@ def as_parsed(arguments: Sequence[str], options: dict[str, Any]) -> list[str]:
         options: ``option_types`` of the settings.
 
     Raises:
-        InputError: if there is no such config, or what takes one value is given more than once.
+        InputError: if there is no such config, or what takes one value is given more than once,
+            or an option is asked for one of its own where it has none.
     """
     parsed: list[str] = []
     lists: dict[str, list[str]] = {}
@@ -56,6 +58,8 @@ def as_parsed(arguments: Sequence[str], options: dict[str, Any]) -> list[str]:
         spelled = "--" + name[2:].replace("-", "_")
         if name.startswith("--") and spelled in options:
             name, argument = spelled, spelled + equals + value
+        elif options.get(spelled.rpartition(".")[0]) in _HOLD_NOTHING:
+            raise InputError(f"unrecognized arguments: {name}{did_you_mean(spelled, options)}")
         if name == "--config" and (equals or remaining):
             parsed.append(f"{name}={find_config(value if equals else remaining.popleft())}")
             continue

@@ -83,6 +83,13 @@ def test_what_takes_one_value_is_given_once(typed: str, name: str) -> None:
         as_parsed(typed.split(), OPTIONS)
 
 
+def test_settings_of_a_switch_are_elsewhere() -> None:
+    for typed in ("--everything.angles", "--everything.angles=1", "--out.angles"):
+        name = typed.partition("=")[0]
+        with pytest.raises(InputError, match=f"^unrecognized arguments: {name}; did you mean --in"):
+            as_parsed([typed], OPTIONS)
+
+
 def test_configs_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundled = find_config("custom")
     assert bundled.is_file()

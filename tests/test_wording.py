@@ -15,6 +15,14 @@ PACKAGE = Path(__file__).parents[1] / "samrot"
 def test_did_you_mean() -> None:
     assert did_you_mean("segmnt", ["segment", "train"]) == "; did you mean segment?"
     assert did_you_mean("xyz", ["segment", "train"]) == ""
+    options = ["--everything", "--grid.points_per_side", "--segmenter.name", "--canonicalizer.name"]
+    for typed, meant in (
+        ("--everything.points_per_side", "--grid.points_per_side"),
+        ("--points_per_side", "--grid.points_per_side"),
+        ("--segmentor.name", "--segmenter.name"),
+        ("--evrything", "--everything"),
+    ):
+        assert did_you_mean(typed, options) == f"; did you mean {meant}?"
 
 
 def test_counted() -> None:
