@@ -432,7 +432,7 @@ class RobustPredictor(ImageState):
         return self.segmenter.device
 
     def to(self, device: str) -> RobustPredictor:
-        """Run elsewhere; the current image is forgotten.
+        """Run elsewhere; the current image comes along.
 
         Args:
             device: ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``auto``.
@@ -450,7 +450,7 @@ class RobustPredictor(ImageState):
             raise InputError(f"device is {device!r}, but {self.segmenter.name} runs on cpu only")
         if self.canonicalizer is not None:
             self.canonicalizer.to(device)
-        self.reset_image()
+        self._move_image(device)
         return self
 
     def _source(self, pose: Pose | int | None) -> PoseSource | OrbitSource:

@@ -10,7 +10,14 @@ from samrot.segmenters.loading import (
     load_segmenter,
     save_sam,
 )
-from samrot.segmenters.protocol import BatchEncoder, Encoding, Movable, Segmenter, encode_together
+from samrot.segmenters.protocol import (
+    BatchEncoder,
+    Encoding,
+    Movable,
+    Segmenter,
+    encode_together,
+    move_encoding,
+)
 from samrot.segmenters.sam import SamSegmenter, as_segmenter, check_plain_sam
 from samrot.segmenters.transformers_sam import load_video_model
 from samrot.structures.prompts import Prompts
@@ -35,5 +42,6 @@ __all__ = [
     "encode_together",
     "load_segmenter",
     "load_video_model",
+    "move_encoding",
     "save_sam",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -72,8 +72,25 @@ class Movable(Protocol):
     """A segmenter that can run elsewhere."""
 
     def to(self, device: str) -> None:
-        """Move its model; encodings made before stay where they are."""
+        """Move its model; encodings made before stay where they are, see ``move_encoding``."""
         ...
+
+
+def move_encoding(encoding: Encoding, device: str) -> Encoding:
+    """An encoding, for its segmenter on another device."""
+    return replace(encoding, features=_on_device(encoding.features, device))
+
+
+def _on_device(features: Any, device: str) -> Any:
+    """What can be moved is, in lists, tuples and dicts too; all else stays as it is."""
+    if hasattr(features, "to"):
+        return features.to(device)
+    if isinstance(features, dict):
+        return {key: _on_device(value, device) for key, value in features.items()}
+    if isinstance(features, list | tuple):
+        moved = [_on_device(value, device) for value in features]
+        return type(features)(*moved) if hasattr(features, "_fields") else type(features)(moved)
+    return features
 
 
 def encode_together(segmenter: Segmenter, images: Sequence[np.ndarray]) -> list[Encoding]:
