@@ -15,6 +15,7 @@ from samrot.segmenters.protocol import (
     Encoding,
     Movable,
     Segmenter,
+    check_memory,
     encode_together,
     move_encoding,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "SegmenterSettings",
     "SegmenterWeights",
     "as_segmenter",
+    "check_memory",
     "check_plain_sam",
     "encode_together",
     "load_segmenter",
