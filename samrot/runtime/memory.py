@@ -17,13 +17,14 @@ SHARE = 0.8  # of what is free, that a batch may take: what is made of it takes 
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-def check_batch(name: str, size: int, needed: float) -> None:
+def check_batch(name: str, size: int, needed: float, otherwise: str = "") -> None:
     """Refuse a batch for which there is not enough memory.
 
     Args:
         name: the setting.
         size: its value.
         needed: bytes that the batch takes.
+        otherwise: another remedy, "do this, or ".
 
     Raises:
         InputError: naming a value that fits.
@@ -33,7 +34,8 @@ def check_batch(name: str, size: int, needed: float) -> None:
         fitting = max(1, int(size * SHARE * free / needed))
         raise InputError(
             f"{name} is {size}, which takes about {needed / 2**30:.1f} GiB of the "
-            f"{free / 2**30:.1f} GiB of memory that are free; set it to {fitting} or less"
+            f"{free / 2**30:.1f} GiB of memory that are free; {otherwise}set it to {fitting} or "
+            "less"
         )
 
 

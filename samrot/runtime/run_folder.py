@@ -26,6 +26,7 @@ from samrot.runtime.locks import LOCK_FILE, alone_in
 _CONFIG = "config.yaml"
 _INPUTS = "inputs.json"
 _STATE = "state.pt"
+TRAINED_ON = "trained_on.json"  # fingerprints of photos
 _WHERE = ("out", "executor", "devices", "nodes", "workers", "report")
 # Files that a run may have written, whole or not, before its config says that it is one.
 _OWN_BEFORE_CONFIG = (
@@ -34,6 +35,7 @@ _OWN_BEFORE_CONFIG = (
     "environment.json.partial",
     f"{_CONFIG}.partial",
 )
+_BEFORE_WORK = (*_OWN_BEFORE_CONFIG, _CONFIG, _INPUTS, TRAINED_ON)
 _PACKAGES = ("samrot", "torch", "torchvision", "numpy", "opencv-python-headless", "pycocotools")
 
 
@@ -60,6 +62,8 @@ class RunFolder:
     ) -> RunFolder:
         """Create the folder, or enter the one of an earlier run with the same settings.
 
+        One in which nothing was done yet, since the run was refused or killed, takes any.
+
         Args:
             path: path of the run folder.
             settings: a dataclass; written as ``config.yaml``. Where it runs (``out``, ``executor``,
@@ -84,7 +88,11 @@ class RunFolder:
                 for name in changed
                 if (remark := _refused(name, _entry(known, name), _entry(config, name), may_grow))
             ]
-            if set(changed) - may_grow.keys() or remarks:
+            if changed and not run._is_begun:
+                with run.held():
+                    for name in (_INPUTS, TRAINED_ON):
+                        (run.path / name).unlink(missing_ok=True)
+            elif set(changed) - may_grow.keys() or remarks:
                 raise InputError(
                     f"out {run.path} holds a run with other settings "
                     f"({', '.join(changed)}){''.join(remarks)}; "
@@ -101,6 +109,11 @@ class RunFolder:
             run.write_json("environment.json", describe_environment())
             run._write_config(config)
         return run
+
+    @property
+    def _is_begun(self) -> bool:
+        """Whether there is work in the folder, that other settings would not have done."""
+        return any(path.name not in _BEFORE_WORK for path in self.path.iterdir())
 
     def _write_config(self, config: dict[str, Any]) -> None:
         self.write_text(_CONFIG, yaml.safe_dump(config))

@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 from tqdm import tqdm
 
 from samrot.errors import InputError, check_choice, check_count, check_range
 from samrot.runtime.devices import is_fast_in_bfloat16
+from samrot.runtime.memory import SAMPLE, bytes_of_each, check_batch
 from samrot.runtime.processes import launch
 from samrot.runtime.run_folder import RunFolder
 from samrot.training.workers import ReportingCollate, ReportingDataset
@@ -30,6 +31,7 @@ from samrot.training.workers import ReportingCollate, ReportingDataset
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+MANY_ITEMS = 8  # together in a process, above which their memory is checked
 SCHEDULES = ("cosine", "constant")
 SMOOTHING = 0.98  # of the curves on the progress bar
 
@@ -258,11 +260,13 @@ def fit(
         lies beside it, as ``best_`` + name, where there is something to measure on.
 
     Raises:
-        InputError: if the loss is not finite; the last good checkpoint stays.
+        InputError: if the loss is not finite, where the last good checkpoint stays; or, on a CPU,
+            if there is not the memory for a batch.
     """
     optim = settings.optim
     checkpoint = run.path / objective.checkpoint_name
     objective.train()
+    _check_memory(fabric, settings, objective)
     average = AveragedModel(
         objective.model, multi_avg_fn=get_ema_multi_avg_fn(optim.ema_decay), use_buffers=True
     ).to(fabric.device)
@@ -317,6 +321,43 @@ def fit(
     return checkpoint
 
 
+def _check_memory(fabric: Fabric, settings: FitSettings, objective: TrainingObjective) -> None:
+    """Refuse batches for which there is not enough memory; the first items say what one takes.
+
+    On a GPU nothing is checked: there the allocator has an error of its own.
+    """
+    together = settings.optim.batch_size // (settings.optim.accumulate * settings.nodes)
+    if fabric.device.type != "cpu" or together <= MANY_ITEMS * settings.devices:
+        return
+    items = [objective.dataset[n] for n in range(SAMPLE)]
+    batch = (objective.collate or default_collate)(items)
+    before = {name: value.clone() for name, value in objective.state_dict().items()}
+
+    def work() -> None:
+        with _autocast(fabric, settings):
+            loss, _ = objective(batch, 0)
+        loss.backward()
+
+    work()  # gradients are made once
+    each = bytes_of_each(work)
+    objective.zero_grad()
+    objective.load_state_dict(before)  # batch norm has changed
+    if each is not None:
+        check_batch(
+            "optim.batch_size",
+            settings.optim.batch_size,
+            together * each,
+            "raise optim.accumulate, or ",
+        )
+
+
+def _autocast(fabric: Fabric, settings: FitSettings) -> torch.autocast:
+    # Not Fabric's own bf16-mixed: it rounds what goes in too, boxes to whole pixels.
+    wanted = settings.optim.bfloat16
+    enabled = is_fast_in_bfloat16(str(fabric.device)) if wanted is None else wanted
+    return torch.autocast(fabric.device.type, torch.bfloat16, enabled)
+
+
 def _step(
     fabric: Fabric,
     wrapped: Any,
@@ -329,15 +370,12 @@ def _step(
 ) -> dict[str, float]:
     """One optimiser step over the pieces of a batch; what to show of it."""
     optimizer.zero_grad()
-    pieces, in_bfloat16 = settings.optim.accumulate, settings.optim.bfloat16
-    if in_bfloat16 is None:
-        in_bfloat16 = is_fast_in_bfloat16(str(fabric.device))
+    pieces = settings.optim.accumulate
     totals: dict[str, list[float]] = {}
     for piece in range(pieces):
         batch = next(batches)
         with fabric.no_backward_sync(wrapped, enabled=piece < pieces - 1):
-            # Not Fabric's own bf16-mixed: it rounds what goes in too, boxes to whole pixels.
-            with torch.autocast(fabric.device.type, torch.bfloat16, in_bfloat16):
+            with _autocast(fabric, settings):
                 loss, shown = wrapped(batch, step)
             fabric.backward(loss / pieces)
         for name, value in {"loss": loss.item(), **shown}.items():

@@ -30,7 +30,7 @@ from samrot.data.photos import PhotoSettings, find_photos
 from samrot.data.pose_labels import estimate_prior, read_pose_labels
 from samrot.errors import InputError, check_count, check_range
 from samrot.geometry.groups import C4, find_group
-from samrot.runtime.run_folder import RunFolder
+from samrot.runtime.run_folder import TRAINED_ON, RunFolder
 from samrot.segmenters import save_sam
 from samrot.structures.fingerprints import fingerprint, pack, union, unpack
 from samrot.training.finetune import TrainedSegmenterSettings, build_sam, sam_file_name
@@ -41,8 +41,6 @@ from samrot.training.prompted_views import PromptedViews, ViewSettings
 from samrot.training.realign import train_in_rounds
 from samrot.training.tilt import AngleObjective, AnglePhotos, TiltObjective, TiltPhotos
 from samrot.weights import load_into
-
-_TRAINED_ON = "trained_on.json"  # fingerprints, in the run folder
 
 
 @dataclass(kw_only=True)
@@ -306,12 +304,12 @@ def _fingerprints(
     settings: TrainSettings, paths: Sequence[Path], apply_exif: bool | None, run: RunFolder
 ) -> np.ndarray | None:
     """Those of the photos trained on, kept in the run folder, and of what the start had seen."""
-    kept = run.read_json(_TRAINED_ON)
+    kept = run.read_json(TRAINED_ON)
     if kept is None:
         photos = tqdm(paths, desc="fingerprints", unit="image")
         own = [fingerprint(read_image(path, apply_exif=apply_exif)) for path in photos]
         kept = {"fingerprints": pack(own)}
-        run.write_json(_TRAINED_ON, kept)
+        run.write_json(TRAINED_ON, kept)
     numbers = unpack(kept["fingerprints"])
     start = settings.canonicalizer.base or settings.init
     if start not in (None, "imagenet", "base"):
