@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -13,6 +12,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from fill_tables import filled
+from studies.items import TITLES
+from studies.page import show_page
 
 import samrot
 from samrot.cli import COMMANDS, main
@@ -103,14 +105,8 @@ def test_prompt_files_in_documents(tmp_path: Path) -> None:
 
 
 def test_the_study_shows_its_files() -> None:
-    page = (ROOT / "docs" / "study.md").read_text()
-    files = sorted((ROOT / "docs" / "study").glob("*.csv"))
-    assert files
-    for path in files:
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                shown = [value for name, value in row.items() if name not in ("command", "commit")]
-                assert f"| {' | '.join(shown)} |" in page, path.name
+    assert list((ROOT / "docs" / "study").glob("*.csv"))
+    assert (ROOT / "docs" / "study.md").read_text() == show_page(ROOT / "docs", TITLES)
 
 
 def test_documents_name_commands_that_exist() -> None:
@@ -134,3 +130,17 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
     assert all(getattr(samrot, name).__doc__ for name in samrot.__all__ if name != "__version__")
     fetched = [re.findall(r'(?:src="|<link[^>]*href=")(https?://[^"]+)', page) for page in pages]
     assert not any(fetched)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_tables_are_those_of_the_files(path: Path) -> None:
+    """Else: python tools/fill_tables.py docs/*.md."""
+    text = path.read_text()
+    assert filled(text) == text
+
+
+def test_every_file_of_numbers_is_shown() -> None:
+    shown = re.findall(r"<!-- docs/results/([\w.-]+) -->", "".join(
+        path.read_text() for path in (ROOT / "docs").glob("*.md")
+    ))  # fmt: skip
+    assert sorted(shown) == sorted(path.name for path in (ROOT / "docs" / "results").iterdir())

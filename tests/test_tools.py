@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import runpy
 import shutil
@@ -13,6 +12,8 @@ from typing import Any, Protocol
 
 import pytest
 import torch
+from studies.items import ITEMS
+from studies.numbers import read_rows
 
 from samrot import weights
 from samrot.canonicalizers import load_canonicalizer
@@ -153,31 +154,63 @@ def test_bundle_weights(tmp_path: Path, run: Run) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("always:.* are among those that:UserWarning")  # as it is here
 def test_study(scenes_folder: Path, tmp_path: Path, run: Run) -> None:
-    labels = tmp_path / "labels.csv"
+    images, annotations = str(scenes_folder / "images"), str(scenes_folder / "annotations.json")
+    out, labels = tmp_path / "out", tmp_path / "labels.csv"
     labels.write_text("file,label\nscenes/scene_0001.png,1\nscenes/scene_0002.png,-1\n")
-    command = [
-        "tools/study.py", str(tmp_path / "out"), "--photos", str(scenes_folder / "images"),
-        "--labels", str(labels), "--only", "traffic", "coverage", "literature", "--quick",
-    ]  # fmt: skip
-    done = run(*command)
+    trained = run(
+        "tools/study.py", str(out), "--train", "--quick", "--data", images,
+        "--masked", images, annotations, "--jobs", "2", "--device", "cpu",
+    )  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    done = run(
+        "tools/study.py", str(out), "--quick", "--photos", images, "--coco", images, annotations,
+        "--labels", str(labels), "--device", "cpu",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    with (tmp_path / "out" / "traffic.csv").open(newline="") as file:
-        rows = {
-            (row["canonicalizer"], row["upright share"], row["policy"]): row
-            for row in csv.DictReader(file)
-        }
-    assert float(rows["c4", "0.75", "none"]["value"]) == 0.25
-    assert float(rows["c4", "1.0", "pose_prior"]["value"]) == 0, "all are known to be upright"
-    for row in rows.values():
-        assert float(row["low"]) <= float(row["value"]) <= float(row["high"])
-        assert row["commit"]
-    with (tmp_path / "out" / "literature.csv").open(newline="") as file:
-        numbers = {row["photos"]: row["number"] for row in csv.DictReader(file)}
+    assert "left out" not in done.stderr
+    found = {path.stem: read_rows(path) for path in (out / "study").glob("*.csv")}
+    assert set(found) == set(ITEMS)
+    for rows in found.values():
+        for row in rows:
+            assert row["commit"]
+            if row["low"]:
+                assert float(row["low"]) <= float(row["high"])
+    values = {
+        (row["canonicalizer"], row["upright share"], row["policy"], row["quantity"]): row["value"]
+        for row in found["traffic"]
+    }
+    assert float(values["c4", "0.75", "none", "errors"]) == 0.25
+    assert float(values["c4", "1.0", "pose_prior", "errors"]) == 0, "all are known to be upright"
+    assert float(values["c4", "0.25", "none", "AP less none's"]) == 0
+    numbers = {row["which"]: row["photos"] for row in found["literature"]}
     assert (numbers["in their test set"], numbers["left out there"]) == ("1", "1")
-    refused = run("tools/study.py", str(tmp_path / "bad"), "--photos", str(tmp_path / "none"))
-    assert refused.returncode == 2
-    assert "does not exist" in refused.stderr
+
+
+def test_a_study_says_what_it_needs(scenes_folder: Path, tmp_path: Path, run: Run) -> None:
+    images = str(scenes_folder / "images")
+    for arguments, message in (
+        (["--photos", str(tmp_path / "none")], "does not exist"),
+        (["--photos", images, "--only", "expressivity"], "run --train first"),
+        (["--photos", images, "--only", "protocols"], "needs --coco"),
+        ([], "expected --photos FOLDER"),
+    ):
+        refused = run("tools/study.py", str(tmp_path / "bad"), "--quick", *arguments)
+        assert refused.returncode == 2
+        assert message in refused.stderr
+
+
+def test_a_training_that_fails_is_named(scenes_folder: Path, tmp_path: Path, run: Run) -> None:
+    failed = run(
+        "tools/study.py", str(tmp_path), "--train", "--quick", "--only", "prior_strength",
+        "--data", str(scenes_folder / "images"),
+    )  # fmt: skip
+    assert failed.returncode == 1
+    assert "'beta': 0.001, 'seed': 0} failed (2)" in failed.stderr
+    logs = [path.read_text() for path in (tmp_path / "trained").glob("*.log")]
+    assert len(logs) == 2
+    assert all("need --masked" in log for log in logs)
 
 
 def test_measure_bursts(scenes_folder: Path, run: Run) -> None:
@@ -189,3 +222,40 @@ def test_measure_bursts(scenes_folder: Path, run: Run) -> None:
     rows = [line.split(" | ") for line in done.stdout.splitlines()[2:]]
     assert [(row[0], row[1]) for row in rows] == [("| 1", "4"), ("| 2", "2")]
     assert all(0 <= float(row[2]) <= 1 for row in rows)
+
+
+def write_run(folder: Path, correct: list[list[bool]]) -> str:
+    """A finished evaluation of a classifier, whose method is ``none``; its folder."""
+    folder.mkdir()
+    records = [
+        {
+            "image_id": number,
+            "label": 1,
+            "methods": {
+                "none": {k: {"predicted": int(is_right)} for k, is_right in enumerate(row)}
+            },
+        }
+        for number, row in enumerate(correct)
+    ]
+    (folder / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    return str(folder)
+
+
+def test_compare_accuracy(tmp_path: Path, run: Run) -> None:
+    """Means over seeds, and differences of photos that are resampled alike."""
+    tool = "tools/compare_accuracy.py"
+    good = [write_run(tmp_path / f"good_{n}", [[True, n < 1]] * 8) for n in range(2)]
+    bad = write_run(tmp_path / "bad", [[True, False]] * 4 + [[False, False]] * 4)
+    done = run(tool, "--row", "good", "none", *good, "--row", "bad", "none", bad)
+    assert done.returncode == 0, done.stderr
+    assert "| good | 1.0000 (1.0000 to 1.0000) | 0.5000 (0.0000 to 1.0000) | 0.7500 " in done.stdout
+    assert "| good - bad | 0.5000 (" in done.stdout
+    short = write_run(tmp_path / "short", [[True, True]])
+    for method, of_runs, message in (
+        ("none", short, "runs are of [1, 8] items"),
+        ("none", str(tmp_path), "no finished run"),
+        ("canonical", bad, "expected accuracies of 'canonical'"),
+    ):
+        refused = run(tool, "--row", "a", "none", *good, "--row", "b", method, of_runs)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert message in refused.stderr

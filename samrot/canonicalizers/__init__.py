@@ -13,6 +13,7 @@ from samrot.canonicalizers.loading import (
     CanonicalizerChoice,
     as_canonicalizer,
     load_canonicalizer,
+    start_from,
 )
 from samrot.canonicalizers.thumbnail import Thumbnail
 from samrot.weights import BUNDLED
@@ -31,4 +32,5 @@ __all__ = [
     "push_to_hub",
     "save_canonicalizer",
     "save_pretrained",
+    "start_from",
 ]

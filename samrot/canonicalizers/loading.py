@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from samrot.canonicalizers.canonicalizer import Canonicalizer
-from samrot.canonicalizers.checkpoints import load_checkpoint
+from samrot.canonicalizers.checkpoints import load_checkpoint, load_imagenet_weights
 from samrot.canonicalizers.hub import SCHEME, load_pretrained
 from samrot.canonicalizers.law import law_violations
 from samrot.errors import InputError
 from samrot.geometry.groups import FiniteGroup
 from samrot.runtime.devices import find_device
 from samrot.runtime.plugins import Plugin, describe_error, find_plugins
-from samrot.weights import BUNDLED
+from samrot.weights import BUNDLED, load_into
 
 
 @dataclass(kw_only=True)
@@ -107,3 +107,19 @@ def _check_plugin(plugin: Plugin, canonicalizer: object) -> None:
             f"by {violation.element}: {violation.difference} (samrot.testing.assert_commutes says "
             "more)"
         )
+
+
+def start_from(canonicalizer: Canonicalizer, init: str | None) -> None:
+    """Fill a network that is to be trained with weights that there are; None leaves it as it is.
+
+    Args:
+        canonicalizer: what is to be trained.
+        init: imagenet, a checkpoint of the same architecture, or the name of a bundled one.
+
+    Raises:
+        InputError: if there are no such weights, or they do not fit.
+    """
+    if init == "imagenet":
+        load_imagenet_weights(canonicalizer)
+    elif init is not None:
+        load_into(canonicalizer.network, load_canonicalizer(init).network.state_dict(), init)

@@ -63,7 +63,11 @@ class PlaneTransform:
 
     @classmethod
     def to_canonical(
-        cls, pose: Pose, size_hw: tuple[int, int], canvas: str = "same"
+        cls,
+        pose: Pose,
+        size_hw: tuple[int, int],
+        canvas: str = "same",
+        outline_xy: np.ndarray | None = None,
     ) -> PlaneTransform:
         """From a photo to the canonical one: the element is undone exactly, then the tilt.
 
@@ -71,9 +75,13 @@ class PlaneTransform:
             pose: how the photo is turned.
             size_hw: (height, width) of the photo.
             canvas: ``same`` keeps the size, ``expand`` makes room for all of the untilted photo.
+            outline_xy: (K, 2) points, pixels, which all of the photo lies between; those of
+                ``photo_outline``, or by default the corners.
         """
         undo = D4.inverse(pose.element)
-        target_hw = _canvas_size(exact.move_size(size_hw, undo), -pose.tilt_deg, canvas)
+        if outline_xy is not None:
+            outline_xy = exact.move_points(outline_xy, undo, size_hw)
+        target_hw = _canvas_size(exact.move_size(size_hw, undo), -pose.tilt_deg, canvas, outline_xy)
         return cls(size_hw, target_hw, undo, -pose.tilt_deg, 0)._simplified()
 
     @property
@@ -311,12 +319,43 @@ def xywh_to_xyxy(boxes_xywh: object) -> np.ndarray:
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
 
 
-def _canvas_size(size_hw: tuple[int, int], tilt_deg: float, canvas: str) -> tuple[int, int]:
+def photo_outline(image: np.ndarray) -> np.ndarray | None:
+    """Where the photo ends that lies on a canvas of the colour ``PHOTO_FILL``.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        (K, 2) points, pixels, whose convex hull holds all that is of another colour; None for an
+        image without such a canvas, or of nothing else.
+    """
+    beside = np.rint(PHOTO_FILL)
+    corners = image[[0, 0, -1, -1], [0, -1, 0, -1]]
+    if not (corners == beside).all(axis=1).any():
+        return None
+    of_photo = (image != beside).any(axis=2)
+    rows = np.flatnonzero(of_photo.any(axis=1))
+    if len(rows) == 0:
+        return None
+    left = of_photo[rows].argmax(axis=1)
+    right = image.shape[1] - of_photo[rows, ::-1].argmax(axis=1)
+    ends = [np.stack([x, rows + edge], axis=1) for x in (left, right) for edge in (0, 1)]
+    return np.concatenate(ends).astype(np.float64)
+
+
+def _canvas_size(
+    size_hw: tuple[int, int],
+    tilt_deg: float,
+    canvas: str,
+    outline_xy: np.ndarray | None = None,
+) -> tuple[int, int]:
+    """(height, width) of what shows a tilted image; ``outline_xy`` as of ``to_canonical``."""
     check_choice("canvas", canvas, CANVASES)
     if canvas == "same" or tilt_deg == 0:
         return size_hw
-    cos, sin = np.abs(rotation_matrix(tilt_deg)[0])
-    height, width = size_hw
+    if outline_xy is None:
+        outline_xy = np.array([(x, y) for x in (0, size_hw[1]) for y in (0, size_hw[0])])
+    offsets = (outline_xy - _centre(size_hw)) @ rotation_matrix(tilt_deg).T
     # Rounded before the ceiling: 10 + 1e-15 pixels are 10.
-    tall, wide = np.ceil(np.round([height * cos + width * sin, width * cos + height * sin], 6))
+    wide, tall = np.ceil(np.round(2 * np.abs(offsets).max(axis=0), 6))
     return int(tall), int(wide)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -85,10 +86,8 @@ def find_frames(
     if not isinstance(source, OrbitSource):
         return [WeightedFrame(find_frame(image, source, tilt=tilt))]
     size_hw = (image.shape[0], image.shape[1])
-    return [
-        WeightedFrame(CanonicalFrame.of_pose(pose, size_hw, tilt=tilt, snapped=True), log_weight)
-        for pose, log_weight in source.candidates(image)
-    ]
+    of_pose = partial(CanonicalFrame.of_pose, size_hw=size_hw, tilt=tilt, snapped=True, image=image)
+    return [WeightedFrame(of_pose(pose), weight) for pose, weight in source.candidates(image)]
 
 
 def mean_predicted_iou(

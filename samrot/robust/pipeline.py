@@ -17,7 +17,7 @@ from torch import Tensor
 
 from samrot.canonicalizers import Canonicalizer
 from samrot.errors import InputError, check_choice, check_count
-from samrot.geometry.plane import GRID, PHOTO_FILL, PlaneTransform, snap_to_grid
+from samrot.geometry.plane import GRID, PHOTO_FILL, PlaneTransform, photo_outline, snap_to_grid
 from samrot.geometry.pose import Pose
 from samrot.geometry.rotated_boxes import residue_deg, snap_rotated, upright_boxes
 from samrot.robust.pose_sources import GivenPose, PoseSource
@@ -59,6 +59,7 @@ class CanonicalFrame:
         tilt: str = "quarter",
         canvas: str = "expand",
         snapped: bool = False,
+        image: np.ndarray | None = None,
     ) -> CanonicalFrame:
         """The frame in which a photo of that pose and (height, width) is canonical.
 
@@ -70,10 +71,13 @@ class CanonicalFrame:
                 beside it; ``same`` keeps its size, and repeats its edge: for models that take
                 photos of one size.
             snapped: see the class.
+            image: the photo, (H, W, 3) uint8 RGB. If it was tilted before, on such a canvas, then
+                ``expand`` makes no room for that: the models would see the photo smaller.
         """
         check_choice("tilt", tilt, TILT_POLICIES[:2])
         undone = pose if tilt == "full" else replace(pose, tilt_deg=0.0)
-        transform = PlaneTransform.to_canonical(undone, size_hw, canvas)
+        outline_xy = None if image is None or undone.tilt_deg == 0 else photo_outline(image)
+        transform = PlaneTransform.to_canonical(undone, size_hw, canvas, outline_xy)
         return cls(pose, transform, snapped, PHOTO_FILL if canvas == "expand" else None)
 
     def canonical_image(self, image: np.ndarray) -> np.ndarray:
@@ -177,8 +181,7 @@ def find_frame(
         size_hw: (height, width) of the photo, if it is shown at another size.
         tilt, canvas: as in ``CanonicalFrame.of_pose``.
     """
-    size_hw = (image.shape[0], image.shape[1]) if size_hw is None else size_hw
-    return _frame(source.estimate(image), source, size_hw, tilt, canvas)
+    return _frame(source.estimate(image), source, image, tilt, canvas, size_hw)
 
 
 def find_frames(
@@ -204,17 +207,25 @@ def find_frames(
             estimated = [source.estimate(image) for image in own]
         poses.update(zip(numbers, estimated, strict=True))
     return [
-        _frame(poses[number], source, (image.shape[0], image.shape[1]), tilt, canvas)
+        _frame(poses[number], source, image, tilt, canvas)
         for number, (image, source) in enumerate(zip(images, sources, strict=True))
     ]
 
 
 def _frame(
-    pose: Pose, source: PoseSource, size_hw: tuple[int, int], tilt: str, canvas: str
+    pose: Pose,
+    source: PoseSource,
+    image: np.ndarray,
+    tilt: str,
+    canvas: str,
+    size_hw: tuple[int, int] | None = None,
 ) -> CanonicalFrame:
     # A pose with probabilities was estimated, be it before, as that of a burst.
     snapped = pose.probabilities is not None or not isinstance(source, GivenPose)
-    return CanonicalFrame.of_pose(pose, size_hw, tilt=tilt, canvas=canvas, snapped=snapped)
+    of_pose = partial(CanonicalFrame.of_pose, pose, tilt=tilt, canvas=canvas, snapped=snapped)
+    if size_hw is not None:
+        return of_pose(size_hw)
+    return of_pose((image.shape[0], image.shape[1]), image=image)
 
 
 def walk(

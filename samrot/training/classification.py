@@ -9,7 +9,12 @@ from typing import Any
 
 import torch
 
-from samrot.canonicalizers import Canonicalizer, build_canonicalizer, save_canonicalizer
+from samrot.canonicalizers import (
+    Canonicalizer,
+    build_canonicalizer,
+    save_canonicalizer,
+    start_from,
+)
 from samrot.data.classified_photos import ClassifiedPhotos, ClassifiedPhotoSettings
 from samrot.errors import InputError, check_choice, check_count, check_range
 from samrot.geometry.groups import C8, find_group
@@ -63,6 +68,8 @@ class ClassCanonicalizerSettings:
             divisible by 2 to the number of widths.
         mirror_average: whether to add the evidence of the mirror image.
         options: options of the network: widths, blocks, dropout, ...
+        init: start from imagenet (orbit_lite0, 1 and 2), or from a checkpoint of the same
+            architecture; by default from random weights.
         beta: weight of the prior loss, that photos are upright; 0 learns from the classifier's loss
             alone.
         speed: factor of the learning rate of the canonicalizer, which starts from nothing beside a
@@ -74,6 +81,7 @@ class ClassCanonicalizerSettings:
     size: int = 33
     mirror_average: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+    init: str | None = None
     beta: float = 1.0
     speed: float = 1.0
 
@@ -182,10 +190,12 @@ def _build_network(
 def _build_canonicalizer(chosen: ClassCanonicalizerSettings) -> Canonicalizer | None:
     if chosen.architecture is None:
         return None
-    return build_canonicalizer(
+    canonicalizer = build_canonicalizer(
         chosen.architecture,
         group=find_group(chosen.group).name,
         size=chosen.size,
         mirror_average=chosen.mirror_average,
         **chosen.options,
     )
+    start_from(canonicalizer, chosen.init)
+    return canonicalizer

@@ -19,6 +19,7 @@ from samrot.canonicalizers import (
     load_canonicalizer,
     load_imagenet_weights,
     save_canonicalizer,
+    start_from,
 )
 from samrot.canonicalizers.architectures import OVER_ANY_ANGLE, TILT_NETWORKS
 from samrot.canonicalizers.checkpoints import build_tilt_canonicalizer, load_features_of_base
@@ -26,7 +27,7 @@ from samrot.canonicalizers.escnn_so2 import VectorCanonicalizer
 from samrot.canonicalizers.tilt import TiltCanonicalizer, TiltRule
 from samrot.data.coco import CocoDataset
 from samrot.data.images import read_image
-from samrot.data.photos import PhotoSettings, find_photos
+from samrot.data.photos import PhotoSettings, find_photos, select_photos
 from samrot.data.pose_labels import estimate_prior, read_pose_labels
 from samrot.errors import InputError, check_count, check_range
 from samrot.geometry.groups import C4, find_group
@@ -40,7 +41,6 @@ from samrot.training.pose_photos import PoseAugmentation, PosePhotos
 from samrot.training.prompted_views import PromptedViews, ViewSettings
 from samrot.training.realign import train_in_rounds
 from samrot.training.tilt import AngleObjective, AnglePhotos, TiltObjective, TiltPhotos
-from samrot.weights import load_into
 
 
 @dataclass(kw_only=True)
@@ -321,15 +321,15 @@ def _through_sam(
     settings: TrainSettings, canonicalizer: Canonicalizer, save: Any, common: dict[str, Any]
 ) -> ThroughSegmenterObjective:
     chosen = settings.task
-    if settings.data.annotations is None:
+    data = settings.data
+    if data.annotations is None:
         raise InputError(
             "task.weight is set, but data.annotations is not; expected the COCO JSON with the "
             "instance masks of the photos"
         )
     sam = build_sam(chosen.segmenter, chosen.view_size)
-    dataset = CocoDataset.load(
-        settings.data.images[0], settings.data.annotations, settings.data.frame
-    )
+    dataset = CocoDataset.load(data.images[0], data.annotations, data.frame)
+    dataset = select_photos(dataset, data.include, data.exclude)
     size = sam.image_encoder.img_size
     views = PromptedViews(dataset, size, chosen.views, seed=settings.seed)
     file_name = sam_file_name(chosen.segmenter.name)
@@ -364,9 +364,6 @@ def _build(settings: TrainSettings) -> Canonicalizer:
     )
     if chosen.base is not None:
         load_base_weights(canonicalizer, chosen.base)
-    elif settings.init == "imagenet":
-        load_imagenet_weights(canonicalizer)
-    elif settings.init is not None:
-        initial = load_canonicalizer(settings.init).network.state_dict()
-        load_into(canonicalizer.network, initial, settings.init)
+    else:
+        start_from(canonicalizer, settings.init)
     return canonicalizer

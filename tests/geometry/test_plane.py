@@ -10,8 +10,15 @@ import pytest
 import torch
 
 from samrot.errors import InputError
+from samrot.geometry import exact
 from samrot.geometry.groups import D4, rotation_matrix
-from samrot.geometry.plane import LOGIT_FILL, PlaneTransform, snap_to_grid, xywh_to_xyxy
+from samrot.geometry.plane import (
+    LOGIT_FILL,
+    PlaneTransform,
+    photo_outline,
+    snap_to_grid,
+    xywh_to_xyxy,
+)
 from samrot.geometry.pose import Pose
 from samrot.geometry.rle import decode_mask, encode_mask
 
@@ -223,6 +230,37 @@ def test_what_lies_outside_is_filled_and_never_masked(tilt_deg: float) -> None:
     corners = transform.points(np.array([[0.0, 0.0], [30.0, 0.0], [30.0, 20.0], [0.0, 20.0]]))
     assert (corners > -1e-6).all()
     assert (corners < np.array(transform.target_hw[::-1]) + 1e-6).all()
+
+
+@pytest.mark.parametrize("tilt_deg", [15.0, -30.0, 45.0])
+def test_a_canvas_is_not_made_larger_twice(tilt_deg: float) -> None:
+    photo = np.random.default_rng(0).integers(0, 100, (60, 90, 3), dtype=np.uint8)
+    there = PlaneTransform.from_pose(Pose(0, tilt_deg), (60, 90), "expand")
+    sizes = []
+    for element in range(4):
+        view = exact.move_image(there.image(photo), element)
+        pose, view_hw = Pose(element, tilt_deg), (view.shape[0], view.shape[1])
+        outline = photo_outline(view)
+        back = PlaneTransform.to_canonical(pose, view_hw, "expand", outline)
+        assert outline is not None
+        moved = back.points(outline) - np.array(back.target_hw[::-1]) / 2
+        assert 2 * np.abs(moved).max(axis=0) == pytest.approx(back.target_hw[::-1], abs=1)
+        sizes.append(back.target_hw)
+        assert PlaneTransform.to_canonical(pose, view_hw, "expand").target_hw > (80, 110)
+    assert len(set(sizes)) == 1
+    # One pixel at each edge is mixed with the canvas.
+    assert 60 <= sizes[0][0] <= 63
+    assert 90 <= sizes[0][1] <= 93
+
+
+def test_outlines() -> None:
+    canvas = np.full((7, 9, 3), (124, 116, 104), np.uint8)
+    assert photo_outline(canvas) is None
+    canvas[2:4, 5:8] = 0
+    found = photo_outline(canvas)
+    assert found is not None
+    assert (*found.min(axis=0), *found.max(axis=0)) == (5, 2, 8, 4)
+    assert photo_outline(np.zeros((3, 3, 3), np.uint8)) is None
 
 
 def test_there_and_back_keeps_a_smooth_image() -> None:

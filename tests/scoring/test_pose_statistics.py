@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from samrot.scoring.pose_statistics import (
+    circular_mmd,
     circular_wasserstein,
     kl_divergence,
     reliability,
@@ -27,6 +28,19 @@ def test_the_distance_goes_the_short_way_round(turns: int, distance: float) -> N
 def test_the_distance_of_mixtures() -> None:
     mixed = np.array([0.7, 0.1, 0.1, 0.1])
     assert circular_wasserstein(UPRIGHT, mixed) == pytest.approx(0.1 + 2 * 0.1 + 0.1)
+
+
+def test_the_discrepancy_by_hand() -> None:
+    right, half = np.roll(UPRIGHT, 1), np.roll(UPRIGHT, 2)
+    # k(0) + k(0) - 2 k(turn), of exp(cos - 1).
+    assert circular_mmd(UPRIGHT, right) == pytest.approx(np.sqrt(2 - 2 * np.exp(-1)))
+    assert circular_mmd(UPRIGHT, half) == pytest.approx(np.sqrt(2 - 2 * np.exp(-2)))
+    assert circular_mmd(UPRIGHT, right) == pytest.approx(circular_mmd(half, right))
+    assert circular_mmd(UPRIGHT, UPRIGHT) == 0
+    assert circular_mmd(UPRIGHT, half, concentration=1e3) == pytest.approx(np.sqrt(2))
+    # A tenth of the photos is moved by a half turn.
+    mixed = 0.9 * UPRIGHT + 0.1 * half
+    assert circular_mmd(UPRIGHT, mixed) == pytest.approx(0.1 * circular_mmd(UPRIGHT, half))
 
 
 def test_reliability() -> None:

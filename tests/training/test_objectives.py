@@ -15,12 +15,13 @@ from torch import Tensor
 
 from samrot import weights
 from samrot.cli import main
+from samrot.data.coco import CocoDataset
 from samrot.robust.straight_through import straight_through
 from samrot.segmenters import load_segmenter, save_sam
 from samrot.segmenters.sam import SamSegmenter
 from samrot.training.losses import orbit_contrastive_loss
 from samrot.training.mask_objective import prompted_loss
-from samrot.training.prompted_views import PromptedView
+from samrot.training.prompted_views import PromptedView, PromptedViews
 from tests.conftest import small_vit
 
 CONFIGS = Path(__file__).parents[2] / "samrot" / "configs"
@@ -116,6 +117,30 @@ def test_through_a_segmenter(config: str, scenes_folder: Path, tmp_path: Path) -
         assert not sam.exists()
     else:
         assert moved(bundled_mini(), load_file(sam)) == {"mask_decoder"}
+
+
+def test_photos_that_are_left_out_are_not_segmented(
+    scenes_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    class Spied(PromptedViews):
+        def __init__(self, dataset: CocoDataset, *arguments: Any, **options: Any) -> None:
+            seen.extend(dataset.image_path(image_id).name for image_id in dataset.image_ids)
+            super().__init__(dataset, *arguments, **options)
+
+    monkeypatch.setattr("samrot.training.train.PromptedViews", Spied)
+    names = sorted(path.name for path in (scenes_folder / "images").iterdir())
+    held_out = tmp_path / "held_out.txt"
+    held_out.write_text(names[0])
+    code = main(
+        ["train", "--config", str(CONFIGS / "task.yaml"), *QUICK, *SMALL_CANONICALIZER,
+         "--data.images", f"[{scenes_folder / 'images'}]", "--data.exclude", str(held_out),
+         "--data.annotations", str(scenes_folder / "annotations.json"),
+         "--out", str(tmp_path / "run"), "--task.view_size", "64"]
+    )  # fmt: skip
+    assert code == 0
+    assert sorted(seen) == names[1:]
 
 
 @pytest.mark.parametrize(

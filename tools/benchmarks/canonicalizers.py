@@ -9,7 +9,7 @@ import torch
 import samrot
 from benchmarks.equiadapt_step import THUMBNAIL, equiadapt_canonicalizer
 from benchmarks.racing import Timings, race
-from benchmarks.subjects import PHOTO_HW, Options, photo
+from benchmarks.subjects import PHOTO_HW, Options, device, photo
 from samrot.canonicalizers import build_canonicalizer
 from samrot.robust.pipeline import find_frame
 from samrot.training.losses import prior_loss
@@ -19,7 +19,7 @@ BATCH = 32
 
 def compare_canonicalizer(options: Options) -> Timings:
     """The canonicalize step: a photo in, the canonical photo out."""
-    image, canonicalizer = photo(), samrot.load_canonicalizer("c4")
+    image, canonicalizer = photo(), samrot.load_canonicalizer("c4", device=device())
     contestants: dict[str, Callable[[], object]] = {
         "samrot c4": lambda: find_frame(image, canonicalizer).canonical_image(image),
     }

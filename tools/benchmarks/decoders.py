@@ -31,11 +31,12 @@ def compare_decoder(options: Options) -> Timings:
     plain = SamPredictor(sam)
     plain.set_image(photo())
     resized = torch.as_tensor(plain.transform.apply_boxes(boxes, PHOTO_HW)).float().to(plain.device)
-    contestants: dict[str, Callable[[], object]] = {
-        "segment-anything": partial(
-            plain.predict_torch, None, None, resized, multimask_output=False
-        )
-    }
+
+    def theirs() -> torch.Tensor:
+        masks, _, _ = plain.predict_torch(None, None, resized, multimask_output=False)
+        return masks.cpu()  # where samrot's are
+
+    contestants: dict[str, Callable[[], object]] = {"segment-anything": theirs}
     if options.sam == "sam_mini":
         first = build_sam_mini_1().eval().to(device())
         ours = {"of samrot 0.1.0": SamSegmenter(first), "samrot, default": SamSegmenter(sam)}

@@ -15,7 +15,7 @@ from PIL import Image
 
 import samrot
 from benchmarks.racing import Timings, race
-from benchmarks.subjects import COCO_HW, Options, photo
+from benchmarks.subjects import COCO_HW, Options, device, photo
 from samrot.commands.upright_photo import PIXELS_PER_BIN
 
 CAMERA_HW = (3000, 4000)
@@ -30,7 +30,7 @@ def _write_photos(folder: Path, count: int, size_hw: tuple[int, int]) -> list[Pa
 
 def compare_poses(options: Options) -> Timings:
     """Poses of JPEGs of 12 megapixels, from their files, against decoding them by Pillow alone."""
-    canonicalizer = samrot.load_canonicalizer("c4")
+    canonicalizer = samrot.load_canonicalizer("c4", device=device())
     enough = PIXELS_PER_BIN * canonicalizer.thumbnail.size
 
     with TemporaryDirectory() as folder:

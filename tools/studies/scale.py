@@ -1,0 +1,165 @@
+"""What the canonicalizer costs beside the segmenter, and a model of what the segmenter costs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from benchmarks.racing import race
+from benchmarks.subjects import boxes_on, build_sam, photo
+from torch import nn
+
+import samrot
+from samrot.segmenters import Prompts
+from studies.context import Context
+from studies.numbers import Number, Sample, of_one
+
+ASPECT = (3, 4)
+
+
+class Point(NamedTuple):
+    """What a photo is asked.
+
+    Args:
+        side: longest side, pixels.
+        boxes: number of boxes.
+        turns: quarter turns that are undone, 0 or 1.
+    """
+
+    side: int
+    boxes: int
+    turns: int
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the photo."""
+        return self.side * ASPECT[0] // ASPECT[1], self.side
+
+    @property
+    def features(self) -> list[float]:
+        """What cost is taken to be linear in: encoding, pixels read and turned, masks drawn."""
+        height, width = self.size_hw
+        megapixels = height * width / 1e6
+        masks = self.boxes * megapixels
+        return [1.0, megapixels, self.turns * megapixels, self.boxes, masks, self.turns * masks]
+
+
+def scale(context: Context, settings: dict[str, Any]) -> Iterator[Number]:
+    """Share of the canonicalizer in time and memory; how well a linear model of cost fits."""
+    chosen = settings | settings["quick"] if context.quick else settings
+    canonicalizer = samrot.load_canonicalizer(chosen["canonicalizer"], device=context.device)
+    on_gpu = chosen["segmenters_on_gpu"] if context.device != "cpu" else []
+    sample = Sample(chosen["repeats"], context.resamples)
+    for name in (*chosen["segmenters"], *on_gpu):
+        sam = build_sam(name).to(context.device)
+        predictor = samrot.RobustPredictor(sam)
+        shares = {"share of weights": weight_share(canonicalizer, sam, sample)}
+        yield from _numbers({"segmenter": name, "longest side": "any"}, shares, sample)
+        seconds: dict[Point, np.ndarray] = {}
+        for side in sorted((*chosen["sides"], *chosen["held_out_sides"])):
+            grid = itertools.product([side], (*chosen["boxes"], *chosen["held_out_boxes"]), (0, 1))
+            points = list(itertools.starmap(Point, grid))
+            image = photo(0, points[0].size_hw)
+            contestants: dict[Any, Callable[[], object]] = {
+                point: _asker(predictor, image, point) for point in points
+            }
+            contestants["canonicalizer"] = lambda image=image: canonicalizer.estimate(image)
+            raced = race(contestants, chosen["repeats"])
+            times = {key: np.array(values) for key, values in raced.items()}
+            first = times[Point(side, chosen["boxes"][0], 1)]  # type: ignore[index]
+            shares = {
+                "milliseconds of the canonicalizer": 1000 * medians(sample, times["canonicalizer"]),
+                "milliseconds of the segmenter": 1000 * medians(sample, first),
+                "share of time": share(
+                    medians(sample, times.pop("canonicalizer")), medians(sample, first)
+                ),
+            }
+            if context.device != "cpu":
+                peaks = [
+                    np.full(len(sample.counts), peak(contestants[key]))
+                    for key in ("canonicalizer", points[0])
+                ]
+                shares["share of peak memory"] = share(*peaks)
+            yield from _numbers({"segmenter": name, "longest side": side}, shares, sample)
+            seconds |= times  # type: ignore[arg-type]
+        held_out = [
+            point
+            for point in seconds
+            if point.side in chosen["held_out_sides"] or point.boxes in chosen["held_out_boxes"]
+        ]
+        errors = {"largest error of the cost model": model_error(seconds, held_out, sample)}
+        yield from _numbers({"segmenter": name, "longest side": "held out"}, errors, sample)
+
+
+def _numbers(
+    labels: dict[str, Any], values: dict[str, np.ndarray], sample: Sample
+) -> Iterator[Number]:
+    for quantity, drawn in values.items():
+        yield of_one(labels, quantity, len(sample), drawn)
+
+
+def _asker(
+    predictor: samrot.RobustPredictor, image: np.ndarray, point: Point
+) -> Callable[[], object]:
+    """Segments the photo, whose pose is known."""
+    prompts = Prompts(boxes_xyxy=boxes_on(point.size_hw, point.boxes))
+
+    def ask() -> object:
+        predictor.set_image(image, pose=point.turns)
+        return predictor.predict_prompts(prompts)
+
+    return ask
+
+
+def medians(sample: Sample, seconds: np.ndarray) -> np.ndarray:
+    """(1 + R,) medians of the repeats, (N,), and of resamples of them."""
+    return sample.of(lambda drawn: float(np.median(seconds[drawn])))
+
+
+def share(part: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """The part, of the two together."""
+    return np.asarray(part / (part + rest))
+
+
+def weight_share(part: nn.Module, rest: nn.Module, sample: Sample) -> np.ndarray:
+    """(1 + R,) share of one network in the bytes of the weights of two."""
+    sizes = [
+        sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+        for network in (part, rest)
+    ]
+    return np.full(len(sample.counts), sizes[0] / sum(sizes))
+
+
+def peak(run: Callable[[], object]) -> float:
+    """Bytes of the GPU that it takes besides what was taken before."""
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    torch.cuda.synchronize()
+    return float(torch.cuda.max_memory_allocated() - before)
+
+
+def model_error(
+    seconds: dict[Point, np.ndarray], held_out: Sequence[Point], sample: Sample
+) -> np.ndarray:
+    """(1 + R,) largest relative error at held out points of a linear model fitted to the others."""
+    fitted = [point for point in seconds if point not in held_out]
+
+    def largest(drawn: np.ndarray) -> float:
+        cost = {point: float(np.median(of_point[drawn])) for point, of_point in seconds.items()}
+        weights = fit_cost(fitted, [cost[point] for point in fitted])
+        errors = [np.dot(point.features, weights) / cost[point] - 1 for point in held_out]
+        return float(np.max(np.abs(errors)))
+
+    return sample.of(largest)
+
+
+def fit_cost(points: Sequence[Point], seconds: Sequence[float]) -> np.ndarray:
+    """Weights of the features that leave the least squares of relative errors."""
+    features = np.array([point.features for point in points]) / np.array(seconds)[:, None]
+    weights: np.ndarray = np.linalg.lstsq(features, np.ones(len(points)), rcond=None)[0]
+    return weights
