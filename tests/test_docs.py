@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from fill_tables import filled
+from PIL import Image
 from studies.items import TITLES
 from studies.page import show_page
 

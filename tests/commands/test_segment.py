@@ -332,7 +332,7 @@ def test_the_folder_of_a_burst(place: Path | str, folder: str) -> None:
         (["{photos}", *BOX, "--everything", "true"], "box or point, everything says what to"),
         (["{photos}", "--box", "1", "2", "3"], "box has 3 and point 0 numbers"),
         (["{photos}", "--rotated_box", "1", "2", "3"], "rotated_box has 3 numbers; expected cx cy"),
-        (["{photos}", "--point", "1", "2", "--label", "1", "0"], "labels are 2 for 1 points"),
+        (["{photos}", "--point", "1", "2", "--label", "1", "0"], "labels are 2 for 1 point;"),
         (["{photos}", *BOX, "--frame", "turned"], "frame is 'turned'"),
         (["{photos}", "--prompts", "p.txt"], "prompts p.txt does not exist"),
         (

@@ -490,7 +490,7 @@ def test_detections_are_checked() -> None:
     assert len(samrot.Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0))) == 0
     with pytest.raises(samrot.InputError, match=r"shape \(3,\); expected \(N, 4\)"):
         samrot.Detections(np.zeros(3), np.zeros(1), np.zeros(1))
-    with pytest.raises(samrot.InputError, match=r"expected \(1,\) for 1 boxes"):
+    with pytest.raises(samrot.InputError, match=r"expected \(1,\) for 1 box"):
         samrot.Detections(np.zeros((1, 4)), np.zeros(2), np.zeros(1))
     with pytest.raises(samrot.InputError, match=r"masks has shape \(2, 3, 3\); expected \(1, "):
         samrot.Detections(np.zeros((1, 4)), np.zeros(1), np.zeros(1), np.zeros((2, 3, 3), bool))

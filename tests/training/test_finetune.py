@@ -201,7 +201,7 @@ def test_several_datasets_are_one(scenes_folder: Path, tmp_path: Path) -> None:
 def test_bad_settings(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="view_size is 100; expected a multiple of 32"):
         finetune(settings(tmp_path / "run", view_size=100))
-    with pytest.raises(InputError, match="images lists 1 folders and annotations 0 files"):
+    with pytest.raises(InputError, match="images lists 1 folder and annotations 0 files"):
         finetune(settings(tmp_path / "run", data=MaskDataSettings(images=str(tmp_path))))
     with pytest.raises(InputError, match="does not exist; expected a samrot-sam-mini file"):
         absent = TrainedSegmenterSettings(checkpoint=str(tmp_path / "none"))
