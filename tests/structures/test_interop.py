@@ -110,4 +110,7 @@ def test_the_document_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     names: dict[str, object] = {}
     for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
         exec(code, names)
-    assert {p.name for p in tmp_path.iterdir()} == {"results.json", "tasks.json"}
+    written = {"results.json", "results_for_fiftyone.json", "tasks.json"}
+    assert {p.name for p in tmp_path.iterdir()} == written
+    with_boxes = json.loads((tmp_path / "results_for_fiftyone.json").read_text())
+    assert with_boxes[0]["bbox"] == [200, 100, 60, 200]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -19,9 +20,16 @@ BATCH = 32
 
 def compare_canonicalizer(options: Options) -> Timings:
     """The canonicalize step: a photo in, the canonical photo out."""
-    image, canonicalizer = photo(), samrot.load_canonicalizer("c4", device=device())
+    image = photo()
+
+    def step(canonicalizer: samrot.Canonicalizer, tilt: str) -> object:
+        return find_frame(image, canonicalizer, tilt=tilt).canonical_image(image)
+
+    c4, so2 = (samrot.load_canonicalizer(name, device=device()) for name in ("c4", "so2"))
     contestants: dict[str, Callable[[], object]] = {
-        "samrot c4": lambda: find_frame(image, canonicalizer).canonical_image(image),
+        "samrot c4": partial(step, c4, "quarter"),
+        "samrot so2, quarter turns undone": partial(step, so2, "quarter"),
+        "samrot so2, tilt undone": partial(step, so2, "full"),
     }
     if options.equiadapt:
         theirs = equiadapt_canonicalizer(options.equiadapt, PHOTO_HW)
