@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import types
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from samrot.errors import MissingFileError
+from samrot.errors import InputError, MissingFileError
 from samrot.files import load_yaml
+from samrot.wording import did_you_mean
 
+_HOLD_NOTHING = (bool, float, int, str)  # no settings of their own
 _SWITCH_VALUES = ("true", "false")
 
 
@@ -37,17 +38,19 @@ def as_parsed(arguments: Sequence[str], options: dict[str, Any]) -> list[str]:
     Lists may be given as ``--methods none canonical``, ``--methods none,canonical``, ``--methods
     '[none, canonical]'``, and more than once, which adds up; a list of numbers ends at what is no
     number. A switch without a value is true. The words of a name may be joined by - too. A config
-    may be one that comes with samrot, by name.
+    may be one that comes with samrot, by name; of several the later goes first.
 
     Args:
         arguments: arguments of the command line.
         options: ``option_types`` of the settings.
 
     Raises:
-        InputError: if there is no such config.
+        InputError: if there is no such config, or what takes one value is given more than once,
+            or an option is asked for one of its own where it has none.
     """
     parsed: list[str] = []
     lists: dict[str, list[str]] = {}
+    given: set[str] = set()
     remaining = deque(arguments)
     while remaining:
         argument = remaining.popleft()
@@ -55,14 +58,12 @@ def as_parsed(arguments: Sequence[str], options: dict[str, Any]) -> list[str]:
         spelled = "--" + name[2:].replace("-", "_")
         if name.startswith("--") and spelled in options:
             name, argument = spelled, spelled + equals + value
+        elif options.get(spelled.rpartition(".")[0]) in _HOLD_NOTHING:
+            raise InputError(f"unrecognized arguments: {name}{did_you_mean(spelled, options)}")
         if name == "--config" and (equals or remaining):
             parsed.append(f"{name}={find_config(value if equals else remaining.popleft())}")
             continue
         element = _element(options.get(name))
-        if options.get(name) is bool and not equals:
-            given = bool(remaining) and remaining[0].lower() in _SWITCH_VALUES
-            parsed.append(f"{name}={remaining.popleft() if given else 'true'}")
-            continue
         elements: list[str] = []
         if element is not None and equals:
             elements = _split(value, element)
@@ -70,11 +71,20 @@ def as_parsed(arguments: Sequence[str], options: dict[str, Any]) -> list[str]:
             while remaining and (more := _split(remaining[0], element)):
                 elements += more
                 remaining.popleft()
+        if name in given and (not elements or name not in lists):
+            raise InputError(
+                f"{name} is given more than once, but takes one value; leave the others out"
+            )
+        if name in options:
+            given.add(name)
         if elements and name in lists:
             lists[name] += elements
         elif elements:
             lists[name] = elements
             parsed.append(name)
+        elif options.get(name) is bool and not equals:
+            has_value = bool(remaining) and remaining[0].lower() in _SWITCH_VALUES
+            parsed.append(f"{name}={remaining.popleft() if has_value else 'true'}")
         else:
             parsed.append(argument)
     return [_joined(name, lists[name], options[name]) if name in lists else name for name in parsed]
@@ -103,12 +113,6 @@ def find_config(name: str) -> Path:
             + did_you_mean(name, bundled)
         )
     return bundled[name]
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A question to end a message with, or nothing if no known word is near."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _element(hint: Any) -> Any:

@@ -28,10 +28,11 @@ from jsonargparse import (
 from tqdm import tqdm
 from yaml import YAMLError
 
-from samrot.arguments import as_parsed, did_you_mean, find_config, option_types
+from samrot.arguments import as_parsed, find_config, option_types
 from samrot.errors import InputError, check_choice
 from samrot.files import check_yaml, is_disk_full, load_yaml
 from samrot.runtime.processes import another_failed, is_first_process, is_first_to_fail
+from samrot.wording import counted, did_you_mean
 
 _YAML = "checked yaml"
 
@@ -118,7 +119,8 @@ def _segment(settings: Any) -> int:
     from samrot.commands.segment import remarks, segment
 
     report = segment(settings)
-    print(f"{report.num_objects} objects; masks and overlays: {settings.results or settings.out}")
+    made = counted(report.num_objects, "object")
+    print(f"{made}; masks and overlays: {settings.results or settings.out}")
     return _passed_over(remarks(report, settings), report.failed)
 
 
@@ -128,7 +130,7 @@ def _upright(settings: Any) -> int:
 
     if settings.undo is not None:
         restored, failed = undo(settings.undo)
-        print(f"{restored} photos are as they were")
+        print(f"{counted(restored, 'photo')} as before")
     else:
         report = upright(settings)
         failed = report.failed
@@ -162,8 +164,10 @@ def _export(settings: Any) -> None:
 
 def _rotate_coco(arguments: Any) -> None:
     from samrot.commands.rotate_coco import rotate_coco
+    from samrot.geometry.groups import C4
 
-    rotate_coco(arguments.src, arguments.dst, arguments.angles, arguments.annotations)
+    angles = arguments.angles or C4.names
+    rotate_coco(arguments.src, arguments.dst, angles, arguments.annotations)
     print(f"turned datasets: {arguments.dst}")
 
 
@@ -206,13 +210,14 @@ def _add_upright_arguments(parser: ArgumentParser) -> set[str]:
 
 
 def _add_rotate_arguments(parser: ArgumentParser) -> set[str]:
-    from samrot.geometry.groups import C4, D4
+    from samrot.geometry.groups import D4
 
     parser.add_argument("src", help="folder of a COCO dataset: photos, and a .json below it")
     parser.add_argument("dst", help="folder to make; it gets one folder per angle")
     parser.add_argument(
-        "--angles", nargs="+", choices=D4.names, default=list(C4.names),
-        help="counter-clockwise, degrees; with an m before, mirrored left-right first",
+        "--angles", nargs="+", action="extend", choices=D4.names,
+        help="counter-clockwise, degrees, by default those of C4; with an m before, mirrored "
+        "left-right first",
     )  # fmt: skip
     parser.add_argument("--annotations", help="COCO JSON, if it is not below src")
     return {"src", "dst", "angles", "annotations"}

@@ -14,7 +14,7 @@ import samrot
 PACKAGE = Path(__file__).parents[1] / "samrot"
 # Floor 0 is the ground. Rooms of one floor do not import each other.
 FLOORS = (
-    ("errors", "files"),
+    ("errors", "files", "wording"),
     ("geometry", "model_card"),
     ("structures", "runtime", "weights"),
     ("data", "layers", "drawing", "scoring"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from samrot.arguments import as_parsed, did_you_mean, find_config, option_types
+from samrot.arguments import as_parsed, find_config, option_types
 from samrot.errors import InputError
 
 
@@ -67,6 +67,29 @@ def test_as_parsed(typed: str, read: list[str]) -> None:
     assert as_parsed(typed.split(), OPTIONS) == read
 
 
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("--out a --out b", "--out"),
+        ("--out=a --out a", "--out"),
+        ("--prior exif --prior up", "--prior"),
+        ("--prior 0.5 0.5 --prior up", "--prior"),
+        ("--prior up --prior 0.5 0.5", "--prior"),
+        ("--everything --everything false", "--everything"),
+    ],
+)
+def test_what_takes_one_value_is_given_once(typed: str, name: str) -> None:
+    with pytest.raises(InputError, match=f"^{name} is given more than once, but takes one value"):
+        as_parsed(typed.split(), OPTIONS)
+
+
+def test_settings_of_a_switch_are_elsewhere() -> None:
+    for typed in ("--everything.angles", "--everything.angles=1", "--out.angles"):
+        name = typed.partition("=")[0]
+        with pytest.raises(InputError, match=f"^unrecognized arguments: {name}; did you mean --in"):
+            as_parsed([typed], OPTIONS)
+
+
 def test_configs_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundled = find_config("custom")
     assert bundled.is_file()
@@ -77,8 +100,3 @@ def test_configs_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert find_config("custom") == Path("custom")
     with pytest.raises(InputError, match=r"config custon does not exist; .* did you mean custom\?"):
         find_config("custon")
-
-
-def test_did_you_mean() -> None:
-    assert did_you_mean("segmnt", ["segment", "train"]) == "; did you mean segment?"
-    assert did_you_mean("xyz", ["segment", "train"]) == ""

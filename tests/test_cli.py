@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 
 import samrot
 from samrot.cli import COMMANDS, _parse, main
+from samrot.commands import doctor
 from samrot.commands.demo import DemoSettings, demo
 from samrot.evaluation.table import summary_table
 
@@ -191,6 +194,10 @@ def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     assert {"samrot", "Python", "system", "memory", "numpy"} <= states.keys()
     assert states["torch"] == states["torchvision"] == states["bundled weights"] == "present"
     assert states["sam_vit_h (optional)"] == "absent"
+    listed = [line[:24].strip() for line in out.splitlines()]
+    assert len(set(listed)) == len(listed)
+    if states["points (optional)"] == "present":
+        assert re.search(r"^points \(optional\) +present  h5py [\d.]+, trimesh [\d.]+$", out, re.M)
     assert set(states.values()) <= {"present", "absent", "broken"}
 
     def broken() -> str:
@@ -206,12 +213,35 @@ def test_rotate_coco(
     scenes_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, _, err = run(
-        capsys, "rotate-coco", str(scenes_folder), str(tmp_path / "t"), "--angles", "90", "270"
+        capsys,
+        "rotate-coco",
+        str(scenes_folder),
+        str(tmp_path / "t"),
+        "--angles",
+        "90",
+        "--angles",
+        "270",
     )
     assert code == 0, err
     assert sorted(p.name for p in (tmp_path / "t").glob("[!.]*/")) == ["090", "270"]
     content = json.loads((tmp_path / "t" / "090" / "annotations.json").read_text())
     assert len(content["images"]) == 6
+
+
+def test_doctor_knows_the_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of setup.cfg, and of the packages the ones that it installs."""
+    config = ConfigParser()
+    config.read(Path(__file__).parents[1] / "setup.cfg")
+    declared = {
+        extra: {re.split(r"[ =<>\[]", line)[0] for line in lines.split("\n") if line}
+        for extra, lines in config["options.extras_require"].items()
+    }
+    assert set(doctor.EXTRAS) == declared.keys() - {"dev", "escnn"}
+    for extra, packages in doctor.EXTRAS.items():
+        assert set(packages) == declared[extra]
+    monkeypatch.setitem(doctor.EXTRAS, "points", ("h5py", "no-such-package"))
+    with pytest.raises(ModuleNotFoundError, match="^no-such-package not installed$"):
+        doctor._check_extra("points")
 
 
 @pytest.mark.slow

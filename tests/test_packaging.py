@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("setuptools", reason="setuptools is not installed")
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE"):
@@ -22,12 +22,22 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     leave_out = shutil.ignore_patterns("__pycache__")
     for folder in ("samrot", "configs", "tests", "examples"):  # links stay links, as in a checkout
         shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=leave_out)
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path) -> zipfile.ZipFile:
+    return build(source, "wheel")
+
+
+def build(source: Path, kind: str) -> zipfile.ZipFile:
+    """Build a wheel, or an editable one."""
+    code = f"from setuptools import build_meta; build_meta.build_{kind}('{kind}')"
     done = subprocess.run(
-        [sys.executable, "-c", "from setuptools import build_meta; build_meta.build_wheel('out')"],
-        cwd=source, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", code], cwd=source, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-    (path,) = (source / "out").glob("*.whl")
+    (path,) = (source / kind).glob("*.whl")
     return zipfile.ZipFile(path)
 
 
@@ -52,3 +62,11 @@ def test_the_wheel_names_the_command_and_the_extras(wheel: zipfile.ZipFile) -> N
     metadata = wheel.read(texts["METADATA"]).decode()
     for extra in ("hub", "transformers", "escnn"):
         assert f"Provides-Extra: {extra}\n" in metadata
+
+
+def test_type_checkers_see_an_editable_install(source: Path) -> None:
+    """They read paths, not the import hooks that setuptools makes of other layouts."""
+    editable = build(source, "editable")
+    (name,) = (name for name in editable.namelist() if ".dist-info/" not in name)
+    assert Path(editable.read(name).decode().strip()) == source
+    assert (source / "samrot" / "py.typed").is_file()

@@ -11,13 +11,13 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from yaml import YAMLError, safe_dump
 
+from samrot import __version__
 from samrot.canonicalizers.canonicalizer import Canonicalizer
 from samrot.canonicalizers.checkpoints import load_checkpoint, read_checkpoint, write_checkpoint
 from samrot.errors import InputError, MissingFileError
@@ -76,7 +76,7 @@ def save_pretrained(name: str | Path, folder: str | Path, *, card: ModelCard | N
     folder.mkdir(parents=True, exist_ok=True)
     write_checkpoint(folder / _MODEL, state, header)
     facts = {key: value for key, value in header.items() if key != "trained_on"}
-    config = {"library_name": "samrot", "samrot_version": _own_version(), "group": group, **facts}
+    config = {"library_name": "samrot", "samrot_version": __version__, "group": group, **facts}
     write_text(folder / _CONFIG, json.dumps(config, indent=2) + "\n")
     write_text(folder / _CARD, _card_text(whole, config))
     return folder
@@ -115,7 +115,7 @@ def push_to_hub(
     with TemporaryDirectory() as folder:
         save_pretrained(name, folder, card=card)
         with _one_line(reference):
-            hub = HfApi(library_name="samrot", library_version=_own_version())
+            hub = HfApi(library_name="samrot", library_version=__version__)
             hub.create_repo(repo_id, private=private, exist_ok=True)
             hub.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
     return reference
@@ -170,7 +170,7 @@ def _download(reference: str) -> Path:
         return Path(
             snapshot_download(
                 repo_id, revision=revision, allow_patterns=[_MODEL, _CARD],
-                library_name="samrot", library_version=_own_version(),
+                library_name="samrot", library_version=__version__,
             )
         )  # fmt: skip
 
@@ -275,10 +275,3 @@ Its evidence obeys the law of its group by construction: evidence(g x)[h] = evid
 ## Licence
 {card.licence}
 """
-
-
-def _own_version() -> str:
-    try:
-        return version("samrot")
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        return "0+source"

@@ -16,6 +16,7 @@ from samrot.data.storage import Place, read_bytes
 from samrot.errors import InputError
 from samrot.geometry.pose import Pose
 from samrot.runtime.records import Record
+from samrot.wording import counted
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class BurstPose:
 
     def __str__(self) -> str:
         return (
-            f"{self.folder} ({self.photos} photos, pose {self.pose}, probability "
+            f"{self.folder} ({counted(self.photos, 'photo')}, pose {self.pose}, probability "
             f"{self.pose_confidence:.2f})"
         )
 

@@ -34,8 +34,9 @@ class DiagnoseSettings:
     Args:
         out: folder of the report; new or empty, or of the same settings.
         data: photos.
-        labels: JSON file that maps file names to the quarter turns that the photos are turned by;
-            without it all of them are taken to be upright as they are displayed.
+        labels: JSON file that maps file names to the quarter turns that the photos, as they are
+            stored, are turned by; without it all of them are taken to be upright as they are
+            displayed, or under annotations in their frame.
         prior: probability of each pose in the photos that the segmenter was trained on; by default
             all of them upright.
         canonicalizer: which canonicalizer.
@@ -127,7 +128,7 @@ def diagnose(settings: DiagnoseSettings) -> dict[str, Any]:
 
 
 def _draw_worst(accuracy: PoseAccuracy, path: Path, count: int) -> None:
-    """The mistakes whose true pose was given the least probability: as stored, and as corrected."""
+    """The mistakes whose true pose was given the least probability: as read, and as corrected."""
     path.unlink(missing_ok=True)
     names = accuracy.group.names
     panels: list[np.ndarray] = []

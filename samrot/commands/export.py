@@ -21,7 +21,7 @@ from samrot.canonicalizers.tilt import TiltCanonicalizer
 from samrot.errors import InputError
 from samrot.files import write_text
 from samrot.robust.onnx_models import DecoderModel, EncoderModel, PoseModel
-from samrot.segmenters import SamSegmenter, SegmenterWeights, load_segmenter
+from samrot.segmenters import SamSegmenter, SegmenterWeights, check_plain_sam, load_segmenter
 
 TOLERANCE = 1e-3  # largest difference from torch, as a share of the largest value
 EXTERNAL_BYTES = 1.5e9  # an ONNX file holds 2 GB at most; larger weights lie beside it
@@ -79,11 +79,11 @@ def export(settings: ExportSettings) -> dict[str, Any]:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise InputError(f"{error.name} is not installed; pip install 'samrot[onnx]'") from error
-    segmenter = load_segmenter(settings.segmenter.name, checkpoint=settings.segmenter.checkpoint)
-    if type(segmenter) is not SamSegmenter:
-        raise InputError(
-            f"segmenter is {segmenter.name}; expected a segment_anything model to export"
-        )
+    segmenter = check_plain_sam(
+        load_segmenter(settings.segmenter.name, checkpoint=settings.segmenter.checkpoint),
+        "the segmenter is to be exported",
+        "expected sam_mini, sam_vit_b, sam_vit_l or sam_vit_h",
+    )
     canonicalizer = load_canonicalizer(settings.canonicalizer.name)
     if isinstance(canonicalizer, TiltCanonicalizer) or not canonicalizer.group.is_exact:
         raise InputError(

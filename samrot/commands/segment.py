@@ -20,6 +20,7 @@ from samrot.robust.pipeline import TILT_POLICIES
 from samrot.runtime.runner import Job, run_job
 from samrot.segmenters import SegmenterSettings
 from samrot.structures.prompts import Prompts
+from samrot.wording import counted
 
 DEMO_SEGMENTER = "sam_mini"
 FRAMES = ("displayed", "stored", "upright")
@@ -213,22 +214,24 @@ def remarks(report: SegmentReport, settings: SegmentSettings) -> list[str]:
     lines = [f"failed: {path}: {reason}" for path, reason in report.failed.items()]
     if report.unprompted:
         lines.append(
-            f"{len(report.unprompted)} photos have no prompts in {settings.prompts}, and were left "
-            f"out: {_some(report.unprompted)}"
+            f"{counted(len(report.unprompted), 'photo')} without prompts in {settings.prompts}, "
+            f"left out: {_some(report.unprompted)}"
         )
     if report.uncertain:
         shown = [f"{path} ({value:.2f})" for path, value in report.uncertain.items()]
         lines.append(
-            f"{len(shown)} poses are uncertain, with a probability below "
+            f"{counted(len(shown), 'uncertain pose')}, of a probability below "
             f"{settings.min_confidence:g}: {_some(shown)}; look at their overlays"
         )
     if report.bursts:
         folders = Counter(pose.folder for pose in report.bursts)
-        lines.append(f"{len(folders)} bursts, of one pose each: {_some(map(str, report.bursts))}")
+        lines.append(
+            f"{counted(len(folders), 'burst')}, of one pose each: {_some(map(str, report.bursts))}"
+        )
         if grown := [folder for folder, poses in folders.items() if poses > 1]:
             lines.append(
-                f"{len(grown)} bursts have grown since their first photos were segmented, which do "
-                f"not know of the others: {_some(grown)}; choose another out"
+                f"{counted(len(grown), 'burst')} grew after the first photos were segmented, which "
+                f"do not know of the others: {_some(grown)}; choose another out"
             )
     if settings.segmenter.name == DEMO_SEGMENTER and settings.segmenter.checkpoint is None:
         lines.append(

@@ -33,6 +33,7 @@ from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose
 from samrot.runtime.records import FAILED, Record, RecordStore
 from samrot.runtime.runner import Job, run_job
+from samrot.wording import counted
 
 WRITES = ("none", "exif", "pixels")
 COPIES = "photos"
@@ -201,7 +202,7 @@ def upright_table(report: UprightReport, settings: UprightSettings) -> str:
         "failed": "failed",
     }
     counts = report.counts
-    lines = [f"{sum(counts.values())} photos"]
+    lines = [counted(sum(counts.values()), "photo")]
     return "\n".join(
         [*lines, *(f"  {counts[a]} {text}" for a, text in said.items() if a in counts)]
     )

@@ -19,6 +19,7 @@ import numpy as np
 
 from samrot.data.images import IMAGE_SUFFIXES, list_images, read_image
 from samrot.errors import InputError, MissingFileError
+from samrot.wording import counted
 
 # Photo n as (H, W, 3) uint8, labels, classes.
 Classified = tuple[Callable[[int], np.ndarray], Sequence[int], Sequence[str]]
@@ -159,8 +160,8 @@ def read_cifar(path: Path, split: str) -> Classified:
     photos = np.ascontiguousarray(np.concatenate(pixels).transpose(0, 2, 3, 1))
     if len(photos) != len(labels):
         raise InputError(
-            f"data.images {path} has {len(photos)} photos and {len(labels)} labels; expected one "
-            "for each: restore the files"
+            f"data.images {path} has {counted(len(photos), 'photo')} and "
+            f"{counted(len(labels), 'label')}; expected one for each: restore the files"
         )
     return photos.__getitem__, labels, classes
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from samrot.data.class_files import Classified, is_cifar, read_cifar, read_folder, read_zip
 from samrot.errors import InputError, MissingFileError, check_choice
+from samrot.wording import counted
 
 SPLITS = ("train", "test")
 # How a layout is known -> its reader: (path, split) to a way to read, labels, classes.
@@ -102,8 +103,9 @@ class ClassifiedPhotoSettings:
         read_nth, labels, classes = reader(path, self.split)
         if not labels or len(classes) < 2:
             raise InputError(
-                f"data.images {path} holds {len(labels)} photos of {len(classes)} classes; "
-                "expected at least two classes: a folder with photos for each"
+                f"data.images {path} holds {counted(len(labels), 'photo')} of "
+                f"{counted(len(classes), 'class', 'classes')}; expected at least "
+                "two classes: a folder with photos for each"
             )
         if min(labels) < 0 or max(labels) >= len(classes):
             raise InputError(

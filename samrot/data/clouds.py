@@ -11,6 +11,7 @@ import numpy as np
 from samrot.data.cloud_files import SPLITS, read_hdf5, read_meshes, read_npz, read_parts
 from samrot.errors import InputError, MissingFileError, check_choice, check_count
 from samrot.geometry.space import MIN_POINTS, check_cloud, in_unit_ball
+from samrot.wording import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +133,8 @@ def _checked(
         raise InputError(f"data.clouds {source} holds no cloud; expected at least one")
     if len(clouds) != len(labels):
         raise InputError(
-            f"data.clouds {source} has {len(clouds)} clouds and {len(labels)} labels; expected one "
-            "for each"
+            f"data.clouds {source} has {counted(len(clouds), 'cloud')} and "
+            f"{counted(len(labels), 'label')}; expected one for each"
         )
     checked = []
     for number, (cloud, label) in enumerate(zip(clouds, labels, strict=True)):
@@ -146,7 +147,10 @@ def _checked(
 
 def _check_label(label: int | np.ndarray, count: int, num_classes: int, name: str) -> None:
     if isinstance(label, np.ndarray) and label.shape != (count,):
-        raise InputError(f"{name} has {count} points and {label.size} labels; expected one each")
+        raise InputError(
+            f"{name} has {counted(count, 'point')} and {counted(label.size, 'label')}; expected "
+            "one each"
+        )
     if np.min(label) < 0 or np.max(label) >= num_classes:
         raise InputError(
             f"{name} has labels from {np.min(label)} to {np.max(label)}; expected 0 to "

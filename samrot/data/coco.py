@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,15 @@ class CocoDataset:
         for annotation in sorted(self.content["annotations"], key=lambda a: a["id"]):
             grouped[annotation["image_id"]].append(annotation)
         return grouped
+
+    def part(self, image_ids: Collection[int]) -> CocoDataset:
+        """Some of the images, with their annotations."""
+        content = {
+            **self.content,
+            "images": [self.images[image_id] for image_id in image_ids],
+            "annotations": [a for i in image_ids for a in self.annotations_by_image[i]],
+        }
+        return replace(self, content=content)
 
     def instances(self, image_id: int) -> list[dict[str, Any]]:
         """The annotations of an image that are prompted: no crowds, none of zero area."""

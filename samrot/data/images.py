@@ -18,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from samrot.errors import InputError, MissingFileError
 from samrot.geometry import exact
 from samrot.geometry.pose import exif_element
+from samrot.wording import counted
 
 _HEIF_SUFFIXES = (".heic", ".heif")
 IMAGE_SUFFIXES = (
@@ -197,8 +198,8 @@ def list_images(folder: str | Path) -> list[Path]:
     if unread:
         shown = sorted(unread)[:5] + ["..."] * (len(unread) > 5)
         warnings.warn(
-            f"image folder {folder}: {len(unread)} photos of kinds that samrot does not read are "
-            f"left out ({', '.join(shown)}); save them as JPEG or PNG",
+            f"image folder {folder}: {counted(len(unread), 'photo')} of kinds that samrot does not "
+            f"read, left out ({', '.join(shown)}); save them as JPEG or PNG",
             stacklevel=2,
         )
     if not paths:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -52,12 +52,7 @@ def select_photos(dataset: CocoDataset, include: str | None, exclude: str | None
         raise InputError(
             f"include {include} and exclude {exclude} leave no photo of {dataset.source}"
         )
-    content = {
-        **dataset.content,
-        "images": [dataset.images[image_id] for image_id in kept],
-        "annotations": [a for i in kept for a in dataset.annotations_by_image[i]],
-    }
-    return replace(dataset, content=content)
+    return dataset.part(kept)
 
 
 def _is_kept(path: Path, include: str | None, exclude: str | None) -> bool:

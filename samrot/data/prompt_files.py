@@ -14,6 +14,7 @@ import numpy as np
 from samrot.data.coco import read_json
 from samrot.errors import InputError, MissingFileError
 from samrot.structures.prompts import Prompts
+from samrot.wording import counted
 
 CSV_COLUMNS = ("image", "x0", "y0", "x1", "y1", "x", "y", "label", "object")
 BOX_NUMBERS = 4
@@ -57,7 +58,9 @@ def object_prompt(
         if label not in (0, 1):
             raise InputError(f"label {label} is unknown; expected 1 (in the object) or 0")
     if len(labels) != len(points):
-        raise InputError(f"labels are {len(labels)} for {len(points)} points; expected one each")
+        raise InputError(
+            f"labels are {len(labels)} for {counted(len(points), 'point')}; expected one each"
+        )
     return Prompts(
         boxes_xyxy=None if box is None else np.array([box], dtype=np.float64),
         point_coords=np.array([points], dtype=np.float64) if points else None,

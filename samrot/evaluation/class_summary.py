@@ -10,13 +10,14 @@ import numpy as np
 
 from samrot.evaluation.intervals import SEED, described, pair, view_intervals
 from samrot.evaluation.methods import POSE_METHODS
-from samrot.evaluation.table import interval_lines, markdown, seconds_line
+from samrot.evaluation.table import canonicalizer_note, interval_lines, markdown, seconds_line
 from samrot.evaluation.views import OrbitView, average_key
 from samrot.geometry.groups import C4, D4, FiniteGroup, rotation_matrix
 from samrot.runtime.records import Record
 from samrot.scoring import mean
 from samrot.scoring.pose_statistics import wilson_error
 from samrot.scoring.resampled import draw_counts
+from samrot.wording import counted
 
 
 def summarise_classes(
@@ -143,8 +144,8 @@ def class_table(summary: dict[str, Any]) -> str:
             note += f", pose accuracy {result['pose_accuracy']:.4f} +- {spread:.4f}"
         notes.append(note)
     lines = [
-        f"accuracy of {summary['classifier']} on {dataset['images']} photos of "
-        f"{dataset['classes']} classes; canonicalizer: {summary['canonicalizer']}",
+        f"accuracy of {summary['classifier']} on {counted(dataset['images'], 'photo')} of "
+        f"{dataset['classes']} classes{canonicalizer_note(summary)}",
         "",
         *markdown(*class_rows(summary)),
         "",

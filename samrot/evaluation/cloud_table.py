@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from samrot.evaluation.table import markdown, seconds_line
+from samrot.evaluation.table import canonicalizer_note, markdown, seconds_line
+from samrot.wording import counted
 
 QUANTITIES = ("accuracy", "standard_error", "agreement", "error_deg", "up_error_deg")
 
@@ -13,8 +14,9 @@ def cloud_table(summary: dict[str, Any]) -> str:
     """The content of ``summary.json`` as a markdown table."""
     dataset = summary["dataset"]
     lines = [
-        f"{summary['network']} on {dataset['clouds']} clouds of {dataset['classes']} classes, "
-        f"{summary['rotations']} rotations each; canonicalizer: {summary['canonicalizer']}",
+        f"{summary['network']} on {counted(dataset['clouds'], 'cloud')} of "
+        f"{dataset['classes']} classes, {counted(summary['rotations'], 'rotation')} each"
+        f"{canonicalizer_note(summary)}",
         "",
         *markdown(*cloud_rows(summary)),
         "",

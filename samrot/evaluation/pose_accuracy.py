@@ -27,13 +27,9 @@ from samrot.scoring.pose_statistics import (
     wilson_error,
 )
 from samrot.structures.fingerprints import describe_known, fingerprint
+from samrot.wording import counted
 
 JPEG_QUALITY = 75
-ASSUMPTION = (
-    "no labels: every photo is taken to be upright as it is displayed, so that one that is turned "
-    "counts as a mistake; what the predictions say without that is their distribution "
-    "(photos as stored, predicted) and their probability"
-)
 
 
 class PoseAccuracy:
@@ -44,7 +40,7 @@ class PoseAccuracy:
         apply_exif: whether EXIF applies, as in ``read_image``.
         tilts_deg: tilts, to either side, at which the nearest element is asked for too.
         random_angles: angles drawn for each photo, over the whole circle, that are asked for too.
-        thorough: estimate for every element; else for photos as they are stored, and the rest
+        thorough: estimate for every element; else for photos as they are read, and the rest
             follows by the law, but for what JPEG compression makes of a turned photo.
     """
 
@@ -63,7 +59,7 @@ class PoseAccuracy:
         self.thorough = thorough
         self.paths: list[Path] = []
         self.fingerprints: list[int] = []
-        self.own_poses: list[int] = []  # of the photos as they are stored
+        self.own_poses: list[int] = []  # of the photos as they are read
         self.estimated: list[int] = []  # likewise
         self.probabilities: list[np.ndarray] = []  # likewise, (|G|,) each
         self.angles = AngleAccuracy(canonicalizer, random_angles)
@@ -76,7 +72,7 @@ class PoseAccuracy:
         self.correct_tilted: dict[float, list[bool]] = {tilt: [] for tilt in tilts_deg}
 
     def update(self, path: Path, own_pose: int) -> None:
-        """Estimate the pose of a photo as it is stored, which is ``own_pose``, and moved."""
+        """Estimate the pose of a photo as it is read, which is ``own_pose``, and moved."""
         image, group = read_image(path, apply_exif=self.apply_exif), self.group
         self.paths.append(path)
         self.fingerprints.append(fingerprint(image))
@@ -113,8 +109,13 @@ class PoseAccuracy:
         return pose
 
     @property
+    def frame(self) -> str:
+        """Frame that the photos are read in: displayed, where EXIF applies, or stored."""
+        return "displayed" if self.apply_exif else "stored"
+
+    @property
     def probability_of_truth(self) -> np.ndarray:
-        """(N,) what the true poses of the photos as they are stored were given."""
+        """(N,) what the true poses of the photos as they are read were given."""
         rows = zip(self.probabilities, self.own_poses, strict=True)
         return np.array([row[own_pose] for row, own_pose in rows])
 
@@ -144,6 +145,7 @@ class PoseAccuracy:
             "parameters": sum(p.numel() for p in self.canonicalizer.parameters()),
             "milliseconds": 1000 * float(np.median(self.seconds)),
             "photos": len(self.paths),
+            "frame": self.frame,
             "labels": labels,
             "mean_confidence": float(np.mean(self.confidence)),
             "trained_on": describe_known(
@@ -162,7 +164,7 @@ class PoseAccuracy:
                 self.probabilities, self.own_poses, self.canonicalizer.set_threshold
             ),
             "pose_confusion": self.confusion.tolist(),
-            "stored_poses_predicted": np.bincount(self.estimated, minlength=group.order).tolist(),
+            "poses_predicted": np.bincount(self.estimated, minlength=group.order).tolist(),
             "predicted": {str(p): k for p, k in zip(self.paths, self.estimated, strict=True)},
             "prior": list(prior),
             "canonicalised": canonicalised.tolist(),
@@ -189,12 +191,29 @@ def as_jpeg(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.open(buffer, formats=("JPEG",)).convert("RGB"))
 
 
+def report_title(report: dict[str, Any]) -> str:
+    """What was measured on what."""
+    photos, order = counted(report["photos"], "photo"), find_group(report["group"]).order
+    return f"{report['canonicalizer']} on {photos}, each turned {order} ways"
+
+
+def labels_line(report: dict[str, Any]) -> str:
+    """What says how the photos are turned."""
+    if report["labels"] is not None:
+        return f"how they are turned: {report['labels']}"
+    return (
+        f"no labels: every photo is taken to be upright as it is {report['frame']}, so that one "
+        "that is turned counts as a mistake; what the predictions say without that is their "
+        f"distribution (photos as {report['frame']}, predicted) and their probability"
+    )
+
+
 def report_table(report: dict[str, Any]) -> str:
     """A report as markdown."""
     names = find_group(report["group"]).names
     lines = [
-        f"{report['canonicalizer']} on {report['photos']} photos, each turned {len(names)} ways",
-        ASSUMPTION if report["labels"] is None else f"how they are turned: {report['labels']}",
+        report_title(report),
+        labels_line(report),
         "",
         *markdown(["quantity", "value"], quantity_rows(report)),
         "",
@@ -254,7 +273,7 @@ def pose_rows(report: dict[str, Any]) -> list[list[str]]:
     names = find_group(report["group"]).names
     by_pose = {
         "prior": [f"{share:.4f}" for share in report["prior"]],
-        "photos as stored, predicted": report["stored_poses_predicted"],
+        f"photos as {report['frame']}, predicted": report["poses_predicted"],
         "left after canonicalization": [f"{share:.4f}" for share in report["canonicalised"]],
         **{
             f"turned by {name}, predicted": row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -30,6 +30,7 @@ class RunSettings:
     Args:
         out: run folder; one that exists with the same settings is continued.
         data: what is evaluated; its ``load`` gives the data set.
+        canonicalizer: which canonicalizer; its ``load`` gives it.
         task: a key of ``TASKS``.
         methods: methods compared: none (plain), canonical, oracle (turned back as it is known to be
             turned); confidence, hybrid and tta of segmentation.
@@ -42,11 +43,13 @@ class RunSettings:
     """
 
     known_methods: ClassVar[Collection[str]] = POSE_METHODS
-    may_grow: ClassVar[Collection[str]] = ("limit",)  # without what was run being lost
+    # Without what was run being lost; see ``RunFolder.open``.
+    may_grow: ClassVar[Mapping[str, str | None]] = {"limit": None}
 
     out: str
     data: Any
     task: str
+    canonicalizer: Any
     methods: list[str] = field(default_factory=lambda: ["none", "canonical"])
     limit: int | None = None
     report: bool = True
@@ -71,6 +74,12 @@ class RunSettings:
             InputError: naming those that are.
         """
         check_choice("methods entry", name, self.known_methods)
+
+    @property
+    def canonicalizer_name(self) -> str | None:
+        """Name of the canonicalizer; None where no method asks one."""
+        asked = any(find_method(method).needs_canonicalizer for method in self.methods)
+        return self.canonicalizer.name if asked else None
 
     def input_files(self) -> dict[str, str | None]:
         """Setting -> file, of those whose content is part of what is run."""
@@ -108,7 +117,7 @@ class EvaluateSettings(RunSettings):
             grow.
     """
 
-    may_grow: ClassVar[Collection[str]] = ("limit", "bootstrap")
+    may_grow: ClassVar[Mapping[str, str | None]] = {"limit": None, "bootstrap": None}
 
     data: DataSettings
     task: str = "segmentation"

@@ -104,7 +104,7 @@ def summarise(
         "group": name_group(views),
         "tilt": settings.undone,
         "segmenter": settings.segmenter.name,
-        "canonicalizer": settings.canonicalizer.name,
+        "canonicalizer": settings.canonicalizer_name,
         "multimask": settings.segmenter.multimask,
         "refinement": settings.segmenter.refine,
         "score": settings.score,
@@ -233,10 +233,10 @@ def _average(views: list[dict[str, Any]]) -> dict[str, float | None]:
 
 
 def _add_retention(summary: dict[str, Any]) -> None:
-    """Each method's average over the group, as a share of the plain model on upright photos."""
+    """Each method's mean over the views, as a share of the plain model on upright photos."""
     plain = summary["methods"].get("none", {}).get("angles", {}).get("0") or {}
     for result in summary["methods"].values():
-        average = result[average_key(summary["group"])]
+        average = _average([*result["angles"].values()])
         result["retention"] = _ratio(average["AP"], plain.get("AP"))
         upright_box_ap = (plain.get("bbox") or {}).get("AP")
         result["bbox_retention"] = _ratio(average["bbox_AP"], upright_box_ap)

@@ -10,6 +10,7 @@ from typing import Any
 from samrot.evaluation.views import ANY_ANGLE
 from samrot.geometry.groups import GROUPS
 from samrot.scoring import METRICS, mean
+from samrot.wording import counted
 
 KINDS = {"segm": "segm", "bbox": "box"}
 MOST_COLUMNS = 8  # of views, side by side
@@ -19,10 +20,11 @@ def summary_table(summary: dict[str, Any]) -> str:
     """The content of ``summary.json`` as a markdown table."""
     dataset, methods = summary["dataset"], summary["methods"]
     total = dataset.get("images_in_dataset", dataset["images"])  # 0.1.0 did not say
-    photos = f"{total}" if total == dataset["images"] else f"{dataset['images']} of {total}"
+    part = "" if total == dataset["images"] else f"{dataset['images']} of "
     lines = [
-        f"{summary['segmenter']} on {photos} photos, {dataset['instances']} instances; "
-        f"prompts: {summary['prompts']}; canonicalizer: {summary['canonicalizer']}",
+        f"{summary['segmenter']} on {part}{counted(total, 'photo')}, "
+        f"{counted(dataset['instances'], 'instance')}; "
+        f"prompts: {summary['prompts']}{canonicalizer_note(summary)}",
         "",
         *markdown(*main_table(summary)),
         "",
@@ -49,6 +51,12 @@ def summary_table(summary: dict[str, Any]) -> str:
         ]
         lines += ["", f"photos scored that were trained on: {', '.join(counts)}"]
     return "\n".join([*lines, "", seconds_line(summary), ""])
+
+
+def canonicalizer_note(summary: dict[str, Any]) -> str:
+    """What the first line says of the canonicalizer, if any method of the run had one."""
+    name = summary["canonicalizer"]
+    return "" if name is None else f"; canonicalizer: {name}"
 
 
 def seconds_line(summary: dict[str, Any]) -> str:
@@ -137,7 +145,10 @@ def category_rows(summary: dict[str, Any], kind: str) -> list[list[Any]]:
 
 
 def summary_csv(summary: dict[str, Any]) -> str:
-    """Every score of every view, one a line; what is undefined is empty."""
+    """Every score of every view, one a line; what is undefined is empty.
+
+    Boxes have lines where they were scored: those of the ground truth are not.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["method", "view", "kind", "category", "metric", "value"])
@@ -146,7 +157,7 @@ def summary_csv(summary: dict[str, Any]) -> str:
             writer.writerow([method, view, "segm", "", "mIoU", scored.get("mIoU")])
             for kind in KINDS:
                 scores = _scores(scored, kind)
-                for metric in METRICS:
+                for metric in METRICS if scores else ():
                     writer.writerow([method, view, kind, "", metric, scores.get(metric)])
                 for category, ap in scores.get("AP_by_category", {}).items():
                     writer.writerow([method, view, kind, category, "AP", ap])

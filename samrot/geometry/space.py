@@ -16,6 +16,7 @@ from torch import Tensor
 
 from samrot.errors import InputError
 from samrot.geometry.groups import SO3
+from samrot.wording import counted
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 MIN_POINTS = 3
@@ -52,8 +53,8 @@ def check_cloud(points: Any, name: str) -> np.ndarray:
         )
     if len(cloud) < MIN_POINTS:
         raise InputError(
-            f"{name} has {len(cloud)} points; expected at least {MIN_POINTS}: fewer have no "
-            "rotation, leave it out"
+            f"{name} has {counted(len(cloud), 'point')}; expected at least {MIN_POINTS}: fewer "
+            "have no rotation, leave it out"
         )
     with np.errstate(over="ignore"):  # to infinity, which is refused
         cloud = cloud.astype(np.float32)

@@ -16,7 +16,7 @@ from samrot.geometry.pose import Pose
 from samrot.robust.object_frames import EncodedRows, encode_objects
 from samrot.robust.orbit import choose
 from samrot.robust.pipeline import CanonicalImage, Pipeline
-from samrot.segmenters import Segmenter
+from samrot.segmenters import Segmenter, move_encoding
 from samrot.structures.prompts import Prompts
 
 FRAMES = ("user", "canonical")
@@ -192,6 +192,19 @@ class ImageState:
     def reset_image(self) -> None:
         """Forget the current image."""
         self._state = None
+
+    def _move_image(self, device: str) -> None:
+        """Take the current image, if there is one, along to another device."""
+
+        def moved(image: CanonicalImage) -> CanonicalImage:
+            return replace(image, encoding=move_encoding(image.encoding, device))
+
+        if (state := self._state) is not None:
+            self._state = replace(
+                state,
+                weighted=tuple((moved(image), log_weight) for image, log_weight in state.weighted),
+                objects={frame: moved(image) for frame, image in state.objects.items()},
+            )
 
     def _set_frames(
         self,

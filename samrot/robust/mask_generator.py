@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 from segment_anything.utils.amg import (
@@ -16,7 +17,7 @@ from segment_anything.utils.amg import (
     mask_to_rle_pytorch,
     rle_to_mask,
 )
-from torch import Tensor, from_numpy
+from torch import Tensor
 
 from samrot.canonicalizers import Canonicalizer, as_canonicalizer
 from samrot.errors import InputError, check_choice
@@ -29,6 +30,7 @@ from samrot.robust.predictor import RobustPredictor, Tensors
 from samrot.segmenters import EVERYTHING_THRESHOLDS, SamSegmenter, Segmenter, as_segmenter
 from samrot.structures.image import check_image
 from samrot.structures.prompts import Prompts
+from samrot.wording import did_you_mean
 
 
 class RobustMaskGenerator:
@@ -67,9 +69,16 @@ class RobustMaskGenerator:
                 f"everything keeps masks by their predicted IoU, but {segmenter.name} predicts "
                 "none; use sam_mini, sam_vit_b, _l or _h, or a model of transformers"
             )
-        names = list(signature(SamAutomaticMaskGenerator).parameters)[1 : 1 + len(args)]
+        names = list(signature(SamAutomaticMaskGenerator).parameters)[1:]
+        for name in kwargs:
+            if name not in names:
+                known = [*names, "canonicalizer", "tilt"]
+                raise InputError(
+                    f"{name} is no argument of RobustMaskGenerator; expected one of "
+                    f"{', '.join(known)}{did_you_mean(name, known)}"
+                )
         own = EVERYTHING_THRESHOLDS.get(segmenter.name, {})
-        defaults = {name: value for name, value in own.items() if name not in names}
+        defaults = {name: value for name, value in own.items() if name not in names[: len(args)]}
         try:
             self.generator = SamAutomaticMaskGenerator(
                 _as_sam(segmenter), *args, **{**defaults, **kwargs}
@@ -97,6 +106,11 @@ class RobustMaskGenerator:
             setattr(self.generator, name, value)
         else:
             super().__setattr__(name, value)
+
+    def to(self, device: str) -> RobustMaskGenerator:
+        """Run elsewhere; see ``RobustPredictor.to``."""
+        self.predictor.to(device)
+        return self
 
     def generate(
         self, image: np.ndarray, *, pose: Pose | int | None = None
@@ -161,10 +175,15 @@ class _ClickPredictor:
         plain = RobustPredictor(segmenter, None)
         self.predict_prompts = plain.predict_prompts
         self.set_image, self.reset_image = plain.set_image, plain.reset_image
-        self.device, self.transform = plain.device, _PhotoPixels()
+        self.plain, self.transform = plain, _PhotoPixels()
         self.model = generator.predictor.model
         self.generator = generator
         self.best_iou = self.best_stability = 0.0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the segmenter runs."""
+        return self.plain.device
 
     def predict_torch(
         self, point_coords: Tensor, point_labels: Tensor, *, multimask_output: bool,
@@ -268,5 +287,5 @@ def _move_segmentation(segmentation: Any, transform: PlaneTransform) -> Any:
         return transform.masks(segmentation)
     if isinstance(segmentation["counts"], list):
         mask = transform.masks(rle_to_mask(segmentation))
-        return mask_to_rle_pytorch(from_numpy(mask)[None])[0]
+        return mask_to_rle_pytorch(torch.from_numpy(mask)[None])[0]
     return transform.rle(segmentation)

@@ -37,7 +37,7 @@ from samrot.robust.user_prompts import (
     user_prompt,
 )
 from samrot.runtime.devices import find_device
-from samrot.segmenters import Movable, SamSegmenter, Segmenter, as_segmenter
+from samrot.segmenters import Movable, SamSegmenter, Segmenter, as_segmenter, check_memory
 from samrot.structures.image import check_image
 from samrot.structures.prompts import Prompts, check_prompts, checked_array
 from samrot.structures.segmentation import Segmentation
@@ -281,7 +281,8 @@ class RobustPredictor(ImageState):
             For each image masks (N, C, H, W), scores (N, C), low-resolution logits (N, C, h, w).
 
         Raises:
-            InputError: if an argument is off, before any work; or if a photo cannot be encoded.
+            InputError: if an argument is off, before any work; or if a photo cannot be encoded, or
+                so many at once not.
         """
         check_count("images_per_batch", images_per_batch, 1)
         images, all_prompts = batch_prompts(
@@ -299,6 +300,7 @@ class RobustPredictor(ImageState):
                 for image, frames in zip(images[batch], found, strict=True)
                 for frame, _ in frames
             ]
+            check_memory(self.segmenter, [image for image, _ in pairs], images_per_batch)
             encoded = iter(self.pipeline.encode(*map(list, zip(*pairs, strict=True))))
             for image, frames, prompts in zip(
                 images[batch], found, all_prompts[batch], strict=True
@@ -432,7 +434,7 @@ class RobustPredictor(ImageState):
         return self.segmenter.device
 
     def to(self, device: str) -> RobustPredictor:
-        """Run elsewhere; the current image is forgotten.
+        """Run elsewhere; the current image comes along.
 
         Args:
             device: ``cpu``, ``cuda``, ``cuda:N``, ``mps`` or ``auto``.
@@ -450,7 +452,7 @@ class RobustPredictor(ImageState):
             raise InputError(f"device is {device!r}, but {self.segmenter.name} runs on cpu only")
         if self.canonicalizer is not None:
             self.canonicalizer.to(device)
-        self.reset_image()
+        self._move_image(device)
         return self
 
     def _source(self, pose: Pose | int | None) -> PoseSource | OrbitSource:

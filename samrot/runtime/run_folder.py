@@ -9,7 +9,7 @@ import json
 import math
 import platform
 import subprocess
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from importlib import metadata
@@ -26,6 +26,7 @@ from samrot.runtime.locks import LOCK_FILE, alone_in
 _CONFIG = "config.yaml"
 _INPUTS = "inputs.json"
 _STATE = "state.pt"
+TRAINED_ON = "trained_on.json"  # fingerprints of photos
 _WHERE = ("out", "executor", "devices", "nodes", "workers", "report")
 # Files that a run may have written, whole or not, before its config says that it is one.
 _OWN_BEFORE_CONFIG = (
@@ -34,6 +35,7 @@ _OWN_BEFORE_CONFIG = (
     "environment.json.partial",
     f"{_CONFIG}.partial",
 )
+_BEFORE_WORK = (*_OWN_BEFORE_CONFIG, _CONFIG, _INPUTS, TRAINED_ON)
 _PACKAGES = ("samrot", "torch", "torchvision", "numpy", "opencv-python-headless", "pycocotools")
 
 
@@ -55,37 +57,49 @@ class RunFolder:
         return "methods" in config and "task" not in config
 
     @classmethod
-    def open(cls, path: str | Path, settings: Any, *, may_grow: Collection[str] = ()) -> RunFolder:
+    def open(
+        cls, path: str | Path, settings: Any, *, may_grow: Mapping[str, str | None] | None = None
+    ) -> RunFolder:
         """Create the folder, or enter the one of an earlier run with the same settings.
+
+        One in which nothing was done yet, since the run was refused or killed, takes any.
 
         Args:
             path: path of the run folder.
             settings: a dataclass; written as ``config.yaml``. Where it runs (``out``, ``executor``,
                 ``devices``, ``nodes``, ``workers``) does not count, nor whether there is a
                 ``report``.
-            may_grow: numbers among the settings, as ``optim.steps``, that may be larger than in
-                the earlier run (None is larger than all), since that adds work at the end.
+            may_grow: numbers among the settings, as ``limit``, that may be larger than in the
+                earlier run (None is larger than all), since that adds work at the end -> None; or
+                what stands against it, for the message.
 
         Raises:
             InputError: if the folder holds another run, or something else, or its config is
                 damaged.
         """
-        run = cls(Path(path))
+        run, may_grow = cls(Path(path)), may_grow or {}
         config = json.loads(json.dumps(asdict(settings)))
         if cls.is_one(path):
             stored = run._read(_CONFIG, load_yaml)
             known = _settings_of_the_work(_with_defaults(stored, type(settings)))
             changed = sorted(_differences(known, _settings_of_the_work(config)))
-            grown = {
-                name for name in may_grow if _is_larger(_entry(config, name), _entry(known, name))
-            }
-            if changed and grown.issuperset(changed):
-                run._write_config(config)
-            elif changed:
+            remarks = [
+                remark
+                for name in changed
+                if (remark := _refused(name, _entry(known, name), _entry(config, name), may_grow))
+            ]
+            if changed and not run._is_begun:
+                with run.held():
+                    for name in (_INPUTS, TRAINED_ON):
+                        (run.path / name).unlink(missing_ok=True)
+            elif set(changed) - may_grow.keys() or remarks:
                 raise InputError(
-                    f"out {run.path} holds a run with other settings ({', '.join(changed)}); "
+                    f"out {run.path} holds a run with other settings "
+                    f"({', '.join(changed)}){''.join(remarks)}; "
                     "choose another folder, or the same settings to continue it"
                 )
+            if changed:
+                run._write_config(config)
         elif run.path.exists() and (not run.path.is_dir() or _content(run.path)):
             raise InputError(
                 f"out {run.path} exists and holds no samrot run; choose a new or empty folder"
@@ -95,6 +109,11 @@ class RunFolder:
             run.write_json("environment.json", describe_environment())
             run._write_config(config)
         return run
+
+    @property
+    def _is_begun(self) -> bool:
+        """Whether there is work in the folder, that other settings would not have done."""
+        return any(path.name not in _BEFORE_WORK for path in self.path.iterdir())
 
     def _write_config(self, config: dict[str, Any]) -> None:
         self.write_text(_CONFIG, yaml.safe_dump(config))
@@ -234,14 +253,22 @@ def _step(row: Mapping[Any, Any]) -> float:
     return math.inf if torn else int(row["step"])
 
 
-def _entry(config: dict[str, Any], name: str) -> Any:
+def _entry(config: Any, name: str) -> Any:
     for key in name.split("."):
-        config = config[key]
+        config = config.get(key) if isinstance(config, dict) else None
     return config
 
 
-def _is_larger(number: float | None, than: float | None) -> bool:
-    return than is not None and (number is None or number > than)
+def _refused(
+    name: str, old: float | None, new: float | None, may_grow: Mapping[str, str | None]
+) -> str:
+    """Why a setting that may grow may not change so; empty if it may, or if nothing is to say."""
+    if name not in may_grow:
+        return ""
+    if (obstacle := may_grow[name]) is not None:
+        return f"; {obstacle}"
+    grows = old is not None and (new is None or new > old)
+    return "" if grows else f"; {name}, which was {'all' if old is None else old}, may only grow"
 
 
 def _content(folder: Path) -> list[Path]:

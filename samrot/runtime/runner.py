@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -80,7 +80,7 @@ class Job:
     summarise: Callable[[Worker, RecordStore, Path], dict[str, Any]]
     texts: Callable[[dict[str, Any]], dict[str, str]] = field(default=lambda summary: {})
     input_files: Mapping[str, Any] = field(default_factory=dict)
-    may_grow: Collection[str] = ()
+    may_grow: Mapping[str, str | None] = field(default_factory=dict)
     executor: str = "processes"
     num_parts: Callable[[Record], int] | None = None
     part: str = ""

@@ -10,8 +10,16 @@ from samrot.segmenters.loading import (
     load_segmenter,
     save_sam,
 )
-from samrot.segmenters.protocol import BatchEncoder, Encoding, Movable, Segmenter, encode_together
-from samrot.segmenters.sam import SamSegmenter, as_segmenter
+from samrot.segmenters.protocol import (
+    BatchEncoder,
+    Encoding,
+    Movable,
+    Segmenter,
+    check_memory,
+    encode_together,
+    move_encoding,
+)
+from samrot.segmenters.sam import SamSegmenter, as_segmenter, check_plain_sam
 from samrot.segmenters.transformers_sam import load_video_model
 from samrot.structures.prompts import Prompts
 from samrot.structures.segmentation import Segmentation
@@ -31,8 +39,11 @@ __all__ = [
     "SegmenterSettings",
     "SegmenterWeights",
     "as_segmenter",
+    "check_memory",
+    "check_plain_sam",
     "encode_together",
     "load_segmenter",
     "load_video_model",
+    "move_encoding",
     "save_sam",
 ]

@@ -26,7 +26,7 @@ from samrot.segmenters.filled_box import FilledBoxSegmenter
 from samrot.segmenters.grabcut import GrabCutSegmenter
 from samrot.segmenters.lora import merge_lora
 from samrot.segmenters.protocol import Segmenter
-from samrot.segmenters.sam import SamSegmenter, load_official
+from samrot.segmenters.sam import SamSegmenter, check_plain_sam, load_official
 from samrot.segmenters.sam_family import load_other_sam
 from samrot.segmenters.sam_mini import MiniDecoder, build_sam_mini
 from samrot.segmenters.sam_mini_1 import build_sam_mini_1
@@ -137,13 +137,9 @@ def load_segmenter(
         segmenter = SEGMENTERS[name](checkpoint, device)
     if encoder == EncoderSettings() and decoder == DecoderSettings():
         return segmenter
-    if type(segmenter) is not SamSegmenter:
-        raise InputError(
-            f"encoder or decoder settings are given, but {name} is no segment_anything model; "
-            "leave them out"
-        )
-    faster = SamSegmenter(segmenter.sam, segmenter.name, encoder=encoder, decoder=decoder)
-    faster.trained_on = segmenter.trained_on
+    plain = check_plain_sam(segmenter, "encoder or decoder settings are given", "leave them out")
+    faster = SamSegmenter(plain.sam, plain.name, encoder=encoder, decoder=decoder)
+    faster.trained_on = plain.trained_on
     return faster
 
 

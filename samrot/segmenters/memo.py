@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from samrot.runtime.batches import in_batches
-from samrot.segmenters.protocol import Encoding, Segmenter, encode_together
+from samrot.segmenters.protocol import Encoding, Segmenter, check_memory, encode_together
 from samrot.structures.prompts import Prompts
 from samrot.structures.segmentation import Segmentation
 
@@ -75,6 +75,7 @@ class MemoSegmenter:
         unseen_keys, unseen_images = list(unseen), list(unseen.values())
 
         def encode(batch: slice) -> None:
+            check_memory(self.segmenter, unseen_images[batch], self.images_per_batch)
             encodings = encode_together(self.segmenter, unseen_images[batch])
             for key, encoding in zip(unseen_keys[batch], encodings, strict=True):
                 self._encodings[key] = RememberedEncoding(encoding.size_hw, encoding.features, key)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
 from samrot.errors import InputError
+from samrot.runtime.memory import SAMPLE, bytes_of_each, check_batch
 from samrot.structures.prompts import Prompts
 from samrot.structures.segmentation import Segmentation
+
+MANY_IMAGES = 8  # together, above which their memory is checked
+_BYTES_OF_EACH: WeakKeyDictionary[Any, float | None] = WeakKeyDictionary()  # by segmenter
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,25 @@ class Movable(Protocol):
     """A segmenter that can run elsewhere."""
 
     def to(self, device: str) -> None:
-        """Move its model; encodings made before stay where they are."""
+        """Move its model; encodings made before stay where they are, see ``move_encoding``."""
         ...
+
+
+def move_encoding(encoding: Encoding, device: str) -> Encoding:
+    """An encoding, for its segmenter on another device."""
+    return replace(encoding, features=_on_device(encoding.features, device))
+
+
+def _on_device(features: Any, device: str) -> Any:
+    """What can be moved is, in lists, tuples and dicts too; all else stays as it is."""
+    if hasattr(features, "to"):
+        return features.to(device)
+    if isinstance(features, dict):
+        return {key: _on_device(value, device) for key, value in features.items()}
+    if isinstance(features, list | tuple):
+        moved = [_on_device(value, device) for value in features]
+        return type(features)(*moved) if hasattr(features, "_fields") else type(features)(moved)
+    return features
 
 
 def encode_together(segmenter: Segmenter, images: Sequence[np.ndarray]) -> list[Encoding]:
@@ -81,6 +103,30 @@ def encode_together(segmenter: Segmenter, images: Sequence[np.ndarray]) -> list[
     if isinstance(segmenter, BatchEncoder):
         return segmenter.encode_batch(images)
     return [segmenter.encode(image) for image in images]
+
+
+def check_memory(segmenter: Segmenter, images: Sequence[np.ndarray], images_per_batch: int) -> None:
+    """Refuse more photos at once than there is memory for; the first few say what one takes.
+
+    On a GPU nothing is checked: there the allocator has an error of its own.
+
+    Args:
+        segmenter: what is to look at them.
+        images: those of the batch, of which there may be fewer, or several for a photo.
+        images_per_batch: the setting.
+
+    Raises:
+        InputError: naming a value that fits.
+    """
+    if not isinstance(segmenter, BatchEncoder) or segmenter.device.type != "cpu":
+        return
+    if len(images) <= MANY_IMAGES:
+        return
+    if segmenter not in _BYTES_OF_EACH:
+        some = images[:SAMPLE]
+        _BYTES_OF_EACH[segmenter] = bytes_of_each(lambda: segmenter.encode_batch(some))
+    if (each := _BYTES_OF_EACH[segmenter]) is not None:
+        check_batch("images_per_batch", images_per_batch, len(images) * each)
 
 
 def check_remains(size_hw: tuple[int, int], resized_hw: tuple[int, int], name: str) -> None:

@@ -57,6 +57,17 @@ def as_segmenter(model: Any) -> Segmenter:
     )
 
 
+def check_plain_sam(segmenter: Segmenter, purpose: str, remedy: str) -> SamSegmenter:
+    """Refuse what is no ``segment_anything`` model; SAM-HQ, which has other parts, is none either.
+
+    Raises:
+        InputError: saying what it was wanted for, and the remedy.
+    """
+    if type(segmenter) is not SamSegmenter:
+        raise InputError(f"{purpose}, but {segmenter.name} is no segment_anything model; {remedy}")
+    return segmenter
+
+
 class SamSegmenter:
     """Any ``segment_anything.modeling.Sam``: same resize, normalisation, padding and threshold.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from samrot.errors import InputError
+from samrot.wording import counted
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Detections:
         if scores.shape != (len(boxes_xyxy),) or category_ids.shape != (len(boxes_xyxy),):
             raise InputError(
                 f"scores has shape {scores.shape} and category_ids {category_ids.shape}; "
-                f"expected ({len(boxes_xyxy)},) for {len(boxes_xyxy)} boxes"
+                f"expected ({len(boxes_xyxy)},) for {counted(len(boxes_xyxy), 'box', 'boxes')}"
             )
         if not np.isfinite(boxes_xyxy).all() or not np.isfinite(scores).all():
             raise InputError("boxes_xyxy or scores holds NaN or infinity; expected finite numbers")

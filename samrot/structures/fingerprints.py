@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from samrot.errors import InputError
+from samrot.wording import counted
 
 WIDTH, HEIGHT = 9, 8
 # Of 900 copies of photos at 192 to 400 pixels and WebP qualities 60 to 90, 893 differ in no more
@@ -62,8 +63,8 @@ def describe_known(fingerprints: list[int], known: np.ndarray | None, name: str)
     count = count_known(fingerprints, known)
     if count:
         warnings.warn(
-            f"{count} of the {len(fingerprints)} photos scored are among those that the {name} was "
-            "trained on; its score on them says little: take other photos",
+            f"the {name} was trained on {count} of the {counted(len(fingerprints), 'photo')} "
+            "scored; its score on them says little: take other photos",
             stacklevel=3,
         )
     return count

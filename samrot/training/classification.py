@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from samrot.canonicalizers import (
@@ -100,7 +99,6 @@ class TrainClassifierSettings(NetworkFitSettings):
         data: labelled photos to train on.
         view_size: side of the views, pixels; photos of other sizes are cut to their centred square,
             and scaled.
-        limit: largest number of photos trained on, evenly spaced; for a learning curve.
         network: the classifier.
         canonicalizer: what stands before it.
         augmentation: random views.
@@ -108,7 +106,6 @@ class TrainClassifierSettings(NetworkFitSettings):
 
     data: TrainingPhotoSettings
     view_size: int = 32
-    limit: int | None = None
     network: TrainedClassifierSettings = field(default_factory=TrainedClassifierSettings)
     canonicalizer: ClassCanonicalizerSettings = field(default_factory=ClassCanonicalizerSettings)
     augmentation: ClassAugmentation = field(default_factory=ClassAugmentation)
@@ -127,8 +124,6 @@ class TrainClassifierSettings(NetworkFitSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("view_size", self.view_size, 8, 1024)
-        if self.limit is not None:
-            check_count("limit", self.limit, 1)
 
 
 def train_classifier(settings: TrainClassifierSettings) -> Path:
@@ -143,8 +138,7 @@ def train_classifier(settings: TrainClassifierSettings) -> Path:
     """
     photos = settings.data.load()
     kept, held = settings.split(len(photos))
-    if settings.limit is not None and settings.limit < len(kept):
-        kept = kept[np.arange(settings.limit) * len(kept) // settings.limit]
+    kept = kept[settings.within_limit(len(kept))]
     torch.manual_seed(settings.seed)
     network = _build_network(settings.network, photos)
     canonicalizer = _build_canonicalizer(settings.canonicalizer)

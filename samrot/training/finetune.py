@@ -12,7 +12,7 @@ from segment_anything.modeling import Sam
 from samrot.data.coco import FRAMES, CocoDataset, merge_datasets
 from samrot.data.photos import select_photos
 from samrot.errors import InputError, check_choice, check_range
-from samrot.segmenters import SamSegmenter, SegmenterWeights, load_segmenter, save_sam
+from samrot.segmenters import SegmenterWeights, check_plain_sam, load_segmenter, save_sam
 from samrot.segmenters.loading import MINI_VERSIONS, mini_version
 from samrot.segmenters.lora import add_lora
 from samrot.segmenters.sam_mini import load_imagenet_encoder
@@ -21,6 +21,7 @@ from samrot.training.fit import FitSettings, OptimSettings, build_fabric, fit, o
 from samrot.training.losses import MaskLossWeights
 from samrot.training.mask_objective import MaskObjective
 from samrot.training.prompted_views import PromptedViews, ViewSettings
+from samrot.wording import counted
 
 TRAINED = ("all", "decoder", "lora", "none")
 
@@ -51,8 +52,8 @@ class MaskDataSettings:
         )
         if len(images) != len(annotations):
             raise InputError(
-                f"images lists {len(images)} folders and annotations {len(annotations)} files; "
-                "expected the COCO JSON of each folder"
+                f"images lists {counted(len(images), 'folder')} and annotations "
+                f"{counted(len(annotations), 'file')}; expected the COCO JSON of each folder"
             )
         if not images:
             return None
@@ -139,6 +140,10 @@ class FinetuneSettings(FitSettings):
         check_range("candidates", self.candidates, 0, 1)
         if self.segmenter.trained == "none":
             raise InputError("segmenter.trained is 'none'; expected all, decoder or lora")
+        if self.limit is not None and not self.data.images:
+            raise InputError(
+                f"limit is {self.limit} without photos; give data.images, or leave it out"
+            )
         if self.cache_embeddings and (
             self.segmenter.trained != "decoder" or self.views.distinct is None
         ):
@@ -160,6 +165,10 @@ def finetune(settings: FinetuneSettings) -> Path:
         InputError: if settings or data are unusable.
     """
     dataset, val_dataset = settings.data.load(), settings.val.load()
+    if dataset is not None:
+        with_instances = [i for i in dataset.image_ids if dataset.instances(i)]
+        kept = settings.within_limit(len(with_instances))
+        dataset = dataset.part([with_instances[n] for n in kept])
     torch.manual_seed(settings.seed)
     sam = build_sam(settings.segmenter, settings.view_size)
     fabric = build_fabric(settings)  # first, so that all processes read photos at once
@@ -219,12 +228,11 @@ def _load_sam(chosen: TrainedSegmenterSettings, view_size: int | None) -> Sam:
             if chosen.imagenet:
                 load_imagenet_encoder(sam)
             return sam
-    segmenter = load_segmenter(chosen.name, checkpoint=chosen.checkpoint)
-    if type(segmenter) is not SamSegmenter:
-        raise InputError(
-            f"segmenter.name is {chosen.name!r}, which has no weights to train; expected sam_mini, "
-            "sam_vit_b, sam_vit_l or sam_vit_h"
-        )
+    segmenter = check_plain_sam(
+        load_segmenter(chosen.name, checkpoint=chosen.checkpoint),
+        "the segmenter is to be trained",
+        "expected sam_mini, sam_vit_b, sam_vit_l or sam_vit_h",
+    )
     if chosen.name == "sam_mini":
         sam = MINI_VERSIONS[mini_version(segmenter.sam)](size)
         sam.load_state_dict(segmenter.sam.state_dict())

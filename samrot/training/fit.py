@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 from tqdm import tqdm
 
 from samrot.errors import InputError, check_choice, check_count, check_range
 from samrot.runtime.devices import is_fast_in_bfloat16
+from samrot.runtime.memory import SAMPLE, bytes_of_each, check_batch
 from samrot.runtime.processes import launch
 from samrot.runtime.run_folder import RunFolder
 from samrot.training.workers import ReportingCollate, ReportingDataset
@@ -30,6 +31,7 @@ from samrot.training.workers import ReportingCollate, ReportingDataset
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+MANY_ITEMS = 8  # together in a process, above which their memory is checked
 SCHEDULES = ("cosine", "constant")
 SMOOTHING = 0.98  # of the curves on the progress bar
 
@@ -170,6 +172,7 @@ class FitSettings:
 
     Args:
         out: run folder; one that exists with the same settings is continued.
+        limit: largest number of photos, or clouds, trained on, evenly spaced; for a learning curve.
         optim: how it is trained.
         device: where the models run: cpu, cuda, cuda:1, mps, or auto.
         devices: processes on this machine that share each batch; samrot starts them.
@@ -181,6 +184,7 @@ class FitSettings:
     """
 
     out: str
+    limit: int | None = None
     optim: OptimSettings = field(default_factory=OptimSettings)
     device: str = "cpu"
     devices: int = 1
@@ -195,11 +199,23 @@ class FitSettings:
             check_count(name, getattr(self, name), 1)
         check_count("workers", self.workers, 0, 1024)
         check_count("seed", self.seed, 0, 2**32 - 1)
+        if self.limit is not None:
+            check_count("limit", self.limit, 1)
+
+    def within_limit(self, length: int) -> np.ndarray:
+        """Indices of those that are trained on, of so many items."""
+        kept = length if self.limit is None else min(self.limit, length)
+        return np.arange(kept) * length // max(1, kept)
 
     @property
-    def may_grow(self) -> tuple[str, ...]:
-        """Settings that may grow without what was trained being lost."""
-        return ("optim.steps",) if self.optim.schedule == "constant" else ()
+    def may_grow(self) -> dict[str, str | None]:
+        """The steps, if what was trained is not lost by that; see ``RunFolder.open``."""
+        if self.optim.schedule == "constant":
+            return {"optim.steps": None}
+        return {
+            "optim.steps": f"the rate of a {self.optim.schedule} schedule depends on its last step,"
+            " so that optim.steps may grow with optim.schedule constant alone"
+        }
 
 
 def build_fabric(settings: FitSettings) -> Fabric:
@@ -244,11 +260,13 @@ def fit(
         lies beside it, as ``best_`` + name, where there is something to measure on.
 
     Raises:
-        InputError: if the loss is not finite; the last good checkpoint stays.
+        InputError: if the loss is not finite, where the last good checkpoint stays; or, on a CPU,
+            if there is not the memory for a batch.
     """
     optim = settings.optim
     checkpoint = run.path / objective.checkpoint_name
     objective.train()
+    _check_memory(fabric, settings, objective)
     average = AveragedModel(
         objective.model, multi_avg_fn=get_ema_multi_avg_fn(optim.ema_decay), use_buffers=True
     ).to(fabric.device)
@@ -303,6 +321,43 @@ def fit(
     return checkpoint
 
 
+def _check_memory(fabric: Fabric, settings: FitSettings, objective: TrainingObjective) -> None:
+    """Refuse batches for which there is not enough memory; the first items say what one takes.
+
+    On a GPU nothing is checked: there the allocator has an error of its own.
+    """
+    together = settings.optim.batch_size // (settings.optim.accumulate * settings.nodes)
+    if fabric.device.type != "cpu" or together <= MANY_ITEMS * settings.devices:
+        return
+    items = [objective.dataset[n] for n in range(SAMPLE)]
+    batch = (objective.collate or default_collate)(items)
+    before = {name: value.clone() for name, value in objective.state_dict().items()}
+
+    def work() -> None:
+        with _autocast(fabric, settings):
+            loss, _ = objective(batch, 0)
+        loss.backward()
+
+    work()  # gradients are made once
+    each = bytes_of_each(work)
+    objective.zero_grad()
+    objective.load_state_dict(before)  # batch norm has changed
+    if each is not None:
+        check_batch(
+            "optim.batch_size",
+            settings.optim.batch_size,
+            together * each,
+            "raise optim.accumulate, or ",
+        )
+
+
+def _autocast(fabric: Fabric, settings: FitSettings) -> torch.autocast:
+    # Not Fabric's own bf16-mixed: it rounds what goes in too, boxes to whole pixels.
+    wanted = settings.optim.bfloat16
+    enabled = is_fast_in_bfloat16(str(fabric.device)) if wanted is None else wanted
+    return torch.autocast(fabric.device.type, torch.bfloat16, enabled)
+
+
 def _step(
     fabric: Fabric,
     wrapped: Any,
@@ -315,15 +370,12 @@ def _step(
 ) -> dict[str, float]:
     """One optimiser step over the pieces of a batch; what to show of it."""
     optimizer.zero_grad()
-    pieces, in_bfloat16 = settings.optim.accumulate, settings.optim.bfloat16
-    if in_bfloat16 is None:
-        in_bfloat16 = is_fast_in_bfloat16(str(fabric.device))
+    pieces = settings.optim.accumulate
     totals: dict[str, list[float]] = {}
     for piece in range(pieces):
         batch = next(batches)
         with fabric.no_backward_sync(wrapped, enabled=piece < pieces - 1):
-            # Not Fabric's own bf16-mixed: it rounds what goes in too, boxes to whole pixels.
-            with torch.autocast(fabric.device.type, torch.bfloat16, in_bfloat16):
+            with _autocast(fabric, settings):
                 loss, shown = wrapped(batch, step)
             fabric.backward(loss / pieces)
         for name, value in {"loss": loss.item(), **shown}.items():

@@ -124,6 +124,7 @@ def train_points(settings: TrainPointsSettings) -> Path:
     """
     dataset = settings.data.load()
     kept, held = settings.split(len(dataset))
+    kept = kept[settings.within_limit(len(kept))]
     # With as many points as it is trained on: DGCNN counts neighbours.
     val = dataset.part(held).cut(settings.points_per_view) if len(held) else None
     torch.manual_seed(settings.seed)

@@ -22,6 +22,7 @@ from samrot.files import replacing
 from samrot.geometry.exact import move_image
 from samrot.geometry.groups import D4
 from samrot.runtime.run_folder import RunFolder
+from samrot.wording import counted
 
 POSES, SHEET = "poses.json", "moved.png"  # of a round
 SHOWN = 60  # photos on a contact sheet
@@ -66,7 +67,7 @@ def train_in_rounds(
                 poses, labels = found, str(folder / POSES)
                 by_path = {str(path): pose for path, pose in zip(paths, poses, strict=True)}
                 RunFolder(folder).write_json(POSES, by_path)
-                tqdm.write(f"round {number}: {moved[-1]} of {len(paths)} photos were moved")
+                tqdm.write(f"round {number}: moved {moved[-1]} of {counted(len(paths), 'photo')}")
             trained = train_round(
                 replace(
                     settings,

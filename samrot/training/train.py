@@ -31,7 +31,7 @@ from samrot.data.photos import PhotoSettings, find_photos, select_photos
 from samrot.data.pose_labels import estimate_prior, read_pose_labels
 from samrot.errors import InputError, check_count, check_range
 from samrot.geometry.groups import C4, find_group
-from samrot.runtime.run_folder import RunFolder
+from samrot.runtime.run_folder import TRAINED_ON, RunFolder
 from samrot.segmenters import save_sam
 from samrot.structures.fingerprints import fingerprint, pack, union, unpack
 from samrot.training.finetune import TrainedSegmenterSettings, build_sam, sam_file_name
@@ -41,8 +41,6 @@ from samrot.training.pose_photos import PoseAugmentation, PosePhotos
 from samrot.training.prompted_views import PromptedViews, ViewSettings
 from samrot.training.realign import train_in_rounds
 from samrot.training.tilt import AngleObjective, AnglePhotos, TiltObjective, TiltPhotos
-
-_TRAINED_ON = "trained_on.json"  # fingerprints, in the run folder
 
 
 @dataclass(kw_only=True)
@@ -104,7 +102,6 @@ class TrainSettings(FitSettings):
 
     Args:
         data: photos to train on.
-        limit: largest number of photos trained on, evenly spaced; for a learning curve.
         val: photos to measure pose accuracy on; may be empty.
         val_limit: largest number of photos measured.
         canonicalizer: what is trained.
@@ -129,7 +126,6 @@ class TrainSettings(FitSettings):
     """
 
     data: PhotoSettings = field(default_factory=PhotoSettings)
-    limit: int | None = None
     val: PhotoSettings = field(default_factory=PhotoSettings)
     val_limit: int = 500
     canonicalizer: CanonicalizerSettings = field(default_factory=CanonicalizerSettings)
@@ -194,8 +190,6 @@ class TrainSettings(FitSettings):
                 f"realign is {self.realign} with {self.devices} devices on {self.nodes} nodes; "
                 "it runs in one process: leave devices and nodes out"
             )
-        if self.limit is not None:
-            check_range("limit", self.limit, 1)
         if self.limit is not None and self.task.weight:
             raise InputError(
                 "limit is set with a task loss, which takes its photos from data.annotations; "
@@ -303,21 +297,19 @@ def train(settings: TrainSettings) -> Path:
 def _find_training_photos(settings: TrainSettings) -> tuple[list[Path], bool | None]:
     """Paths of the photos to train on, and whether EXIF applies to them."""
     paths, apply_exif = find_photos(settings.data)
-    if settings.limit is not None and settings.limit < len(paths):
-        paths = [paths[n * len(paths) // settings.limit] for n in range(settings.limit)]
-    return paths, apply_exif
+    return [paths[i] for i in settings.within_limit(len(paths))], apply_exif
 
 
 def _fingerprints(
     settings: TrainSettings, paths: Sequence[Path], apply_exif: bool | None, run: RunFolder
 ) -> np.ndarray | None:
     """Those of the photos trained on, kept in the run folder, and of what the start had seen."""
-    kept = run.read_json(_TRAINED_ON)
+    kept = run.read_json(TRAINED_ON)
     if kept is None:
         photos = tqdm(paths, desc="fingerprints", unit="image")
         own = [fingerprint(read_image(path, apply_exif=apply_exif)) for path in photos]
         kept = {"fingerprints": pack(own)}
-        run.write_json(_TRAINED_ON, kept)
+        run.write_json(TRAINED_ON, kept)
     numbers = unpack(kept["fingerprints"])
     start = settings.canonicalizer.base or settings.init
     if start not in (None, "imagenet", "base"):

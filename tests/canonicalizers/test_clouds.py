@@ -113,7 +113,7 @@ def test_what_cannot_be_loaded(tmp_path: Path) -> None:
         CloudCanonicalizer("vn_rotation", {"width": 3})
     with pytest.raises(InputError, match="pool is 'sum'; expected one of: mean, max"):
         CloudCanonicalizer("vn_rotation", {"pool": "sum"})
-    with pytest.raises(InputError, match="cloud has 1 points; expected at least 3"):
+    with pytest.raises(InputError, match="cloud has 1 point; expected at least 3"):
         load_cloud_canonicalizer().rotation(np.zeros((1, 3)))
     path = tmp_path / "c.safetensors"
     save_cloud_canonicalizer(canonicalizer(*CASES[-1]), path)

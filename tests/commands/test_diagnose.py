@@ -58,13 +58,13 @@ def test_without_labels_a_turned_photo_counts_as_a_mistake(photos: Path, tmp_pat
     assert report["pose_accuracy"] == report["pose_accuracy_jpeg"] == 0.9
     assert report["pose_accuracy_aspect_hidden"] == 0.9
     assert report["pose_confusion"] == [[9, 0, 1, 0], [0, 9, 0, 1], [1, 0, 9, 0], [0, 1, 0, 9]]
-    assert report["stored_poses_predicted"] == [9, 0, 1, 0]
+    assert report["poses_predicted"] == [9, 0, 1, 0]
     assert report["canonicalised"] == [0.9, 0, 0.1, 0]
     assert report["kl_prior_to_canonicalised"] == pytest.approx(-np.log(0.9))
     assert report["circular_wasserstein"] == pytest.approx(0.2)
     assert report["reliability"]["expected_calibration_error"] == pytest.approx(0.01)
     sheet = np.asarray(Image.open(tmp_path / "report" / "worst.png"))
-    assert sheet.shape == (328, 306, 3)  # one mistake, as stored and as corrected
+    assert sheet.shape == (328, 306, 3)  # one mistake, as displayed and as corrected
     assert (tmp_path / "report" / "reliability.png").stat().st_size > 1000
     assert json.loads((tmp_path / "report" / "report.json").read_text()) == report
 
@@ -114,7 +114,9 @@ def test_labels_say_how_photos_are_stored(photos: Path, tmp_path: Path) -> None:
     report = diagnose(settings(photos, tmp_path / "report", labels=str(labels)))
     assert report["pose_accuracy"] == 1.0
     assert report["standard_error"] == pytest.approx(0.5 / 11)
-    assert f"how they are turned: {labels}" in (tmp_path / "report" / "report.md").read_text()
+    table = (tmp_path / "report" / "report.md").read_text()
+    assert f"how they are turned: {labels}" in table
+    assert "| photos as stored, predicted | 9 | 0 | 1 | 0 |" in table  # which labels are of
     assert not (tmp_path / "report" / "worst.png").exists()  # no mistakes
     assert report["canonicalised"] == [1.0, 0, 0, 0]
     assert report["kl_prior_to_canonicalised"] == 0
@@ -142,6 +144,9 @@ def test_command_line(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     shown = capsys.readouterr().out
     assert "| pose accuracy | 0.9000" in shown
     assert "no labels: every photo is taken to be upright as it is displayed" in shown
+    assert "| photos as displayed, predicted | 9 | 0 | 1 | 0 |" in shown
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "as displayed, and as the canonicalizer corrects it" in page
     assert "| probability of the predicted pose, mean | 0.9100 |" in shown
 
 

@@ -162,5 +162,5 @@ def test_an_official_sam_and_a_canonicalizer_for_mirror_images(
 def test_only_segment_anything_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main(["export", "--segmenter.name", "grabcut", "--out", str(out)]) == 2
-    assert "segmenter is grabcut; expected a segment_anything model" in capsys.readouterr().err
+    assert "but grabcut is no segment_anything model; expected sam_mini" in capsys.readouterr().err
     assert not out.exists()

@@ -100,7 +100,7 @@ def test_uncertain_poses_are_named(
     options = [str(photos / "black.png"), str(photos / "upright.png"), *FILLED, "--out", str(out)]
     assert main(["segment", *options, "--min_confidence", "0.3"]) == 0
     err = capsys.readouterr().err
-    assert "1 poses are uncertain, with a probability below 0.3: " in err
+    assert "1 uncertain pose, of a probability below 0.3: " in err
     assert "black.png (0.25); look at their overlays" in err
     content, _ = read_masks(out / "black")
     assert (content["pose_confidence"], content["pose_uncertain"]) == (0.25, True)
@@ -128,7 +128,7 @@ def test_photos_without_prompts_are_one_line(
     path.write_text("image,x0,y0,x1,y1\nupright.png,16,14,45,43\n")
     assert main(["segment", str(photos), "--prompts", str(path), "--out", str(out)]) == 0
     err = capsys.readouterr().err
-    assert f"2 photos have no prompts in {path}, and were left out: " in err
+    assert f"2 photos without prompts in {path}, left out: " in err
     assert "failed" not in err
     assert (out / "upright" / "masks.json").is_file()
 
@@ -283,7 +283,7 @@ def test_photos_of_a_folder_share_the_pose_of_their_summed_evidence(
     (tmp_path / "more" / "2.png").rename(images / "b" / "2.png")
     assert main(["segment", str(images), *BURST, "--out", str(out)]) == 0
     assert (
-        f"1 bursts have grown since their first photos were segmented, which do not know of "
+        f"1 burst grew after the first photos were segmented, which do not know of "
         f"the others: {images / 'b'}; choose another out" in capsys.readouterr().err
     )
 
@@ -332,7 +332,7 @@ def test_the_folder_of_a_burst(place: Path | str, folder: str) -> None:
         (["{photos}", *BOX, "--everything", "true"], "box or point, everything says what to"),
         (["{photos}", "--box", "1", "2", "3"], "box has 3 and point 0 numbers"),
         (["{photos}", "--rotated_box", "1", "2", "3"], "rotated_box has 3 numbers; expected cx cy"),
-        (["{photos}", "--point", "1", "2", "--label", "1", "0"], "labels are 2 for 1 points"),
+        (["{photos}", "--point", "1", "2", "--label", "1", "0"], "labels are 2 for 1 point;"),
         (["{photos}", *BOX, "--frame", "turned"], "frame is 'turned'"),
         (["{photos}", "--prompts", "p.txt"], "prompts p.txt does not exist"),
         (
@@ -423,7 +423,7 @@ def test_names_in_prompts_must_be_among_the_images(
     assert main(["segment", str(photos), "--prompts", str(path), "--out", str(tmp_path / "o")]) == 1
     errors = capsys.readouterr().err
     assert "box [1.0, 2.0, 300.0, 1.0] is inverted" in errors
-    assert "2 photos have no prompts in" in errors
+    assert "2 photos without prompts in" in errors
 
 
 def test_all_points_are_one_object() -> None:

@@ -116,7 +116,7 @@ def test_folders_that_are_none_of_classes(tmp_path: Path) -> None:
     (folder / "stray.png").unlink()
     for name in ("red", "green"):
         shutil.rmtree(folder / name)
-    with pytest.raises(InputError, match="holds 3 photos of 1 classes; expected at least two"):
+    with pytest.raises(InputError, match="holds 3 photos of 1 class; expected at least two"):
         load(folder)
 
 

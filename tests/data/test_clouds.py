@@ -138,10 +138,10 @@ def test_cut_keeps_the_first_points_and_their_labels() -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"points_test": np.zeros((2, 1, 3))}, "cloud 0 has 1 points; expected at least 3"),
+        ({"points_test": np.zeros((2, 1, 3))}, "cloud 0 has 1 point; expected at least 3"),
         ({"points_test": np.zeros((2, 9, 4))}, r"cloud 0 has shape \(9, 4\)"),
         ({"points_test": np.full((2, 9, 3), np.nan)}, "cloud 0 holds NaN or infinity"),
-        ({"labels_test": np.array([0])}, "has 2 clouds and 1 labels; expected one for each"),
+        ({"labels_test": np.array([0])}, "has 2 clouds and 1 label; expected one for each"),
         ({"labels_test": np.array([0, 2])}, "cloud 1 has labels from 2 to 2; expected 0 to 1"),
         ({"labels_test": np.array([-1, 0])}, "cloud 0 has labels from -1 to -1"),
         ({"labels_test": np.zeros((2, 5), int)}, "cloud 0 has 9 points and 5 labels"),

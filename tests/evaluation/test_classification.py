@@ -171,25 +171,26 @@ def test_poses_are_told_apart_by_the_finer_group() -> None:
 def test_command_line(
     photos: Path, network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["evaluate", "--task", "classification", "--data.images", str(photos)]
-    given += ["--classifier.checkpoint", str(network), "--methods", "none"]
-    assert main([*given, "--group", "c8", "--out", f"{tmp_path}/a"]) == 0
+    given = ["evaluate", "--task", "classification", "--methods", "none"]
+    given += ["--classifier.checkpoint", str(network), "--data.images"]
+    assert main([*given, str(photos), "--group", "c8", "--out", f"{tmp_path}/a"]) == 0
     assert "accuracy of cifar_resnet20 on 6 photos of 3 classes" in capsys.readouterr().out
     d4 = canonicalizer(tmp_path / "d4.safetensors", "d4")
     other = write_classes(tmp_path / "other")
     (other / "red").rename(other / "pink")
-    given += ["--out", f"{tmp_path}/b"]
+    out = ["--out", f"{tmp_path}/b"]
     for extra, message in (
         (["--group", "d4"], "group is 'd4'; expected one of: c4, c8"),
         (["--images_per_batch", "0"], "images_per_batch is 0; expected a number of at least 1"),
-        (["--data.images", "nowhere"], "data.images nowhere does not exist"),
-        (["--data.images", str(other)], "has 'pink'"),
+        (["nowhere"], "data.images nowhere does not exist"),
+        ([str(other)], "has 'pink'"),
         (["--data.split", "val"], "data.split is 'val'; expected one of: train, test"),
         (["--classifier.name", "cifar_resnet56"], "is a cifar_resnet20; set classifier.name to"),
         (["--methods", "canonical", "--canonicalizer.name", d4], "tells mirror images apart (D4)"),
         (["--segmenter.name", "box"], "segmenter"),
     ):
-        assert main([*given, *extra]) == 2
+        images = [] if extra[0][0] != "-" else [str(photos)]
+        assert main([*given, *images, *extra, *out]) == 2
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1

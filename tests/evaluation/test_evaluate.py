@@ -218,7 +218,7 @@ def test_a_limit_may_grow(
     at_once = evaluate(settings(coloured, tmp_path / "other", "colour", limit=2, **wanted))
     assert grown["methods"] == at_once["methods"]
     evaluate(settings(coloured, run, "colour", **wanted))  # all of them
-    with pytest.raises(InputError, match=r"other settings \(limit\)"):
+    with pytest.raises(InputError, match=r"\(limit\); limit, which was all, may only grow; choose"):
         evaluate(settings(coloured, run, "colour", limit=2, **wanted))
 
 

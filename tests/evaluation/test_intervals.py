@@ -43,6 +43,8 @@ def test_intervals_of_a_run(
         assert 0 <= low <= summary["methods"]["none"]["angles"]["0"]["AP"] <= high <= 1
         assert part["angles"]["0"] == part["angles"]["90"] == part["average"]
         assert part["retention"] == [1.0, 1.0]  # a filled box does not mind
+    for method in ("none", "canonical"):  # of the views that were run, though no group is whole
+        assert summary["methods"][method]["retention"] == 1.0
     assert canonical["AP"]["minus_none"]["average"] == [0.0, 0.0]
     assert "minus_none" not in plain["AP"]
     low, high = canonical["pose_accuracy"]
@@ -50,6 +52,8 @@ def test_intervals_of_a_run(
     table = capsys.readouterr().out
     assert "95 % intervals, 200 paired resamples" in table
     assert "0.0000 to 0.0000 (holds 0)" in table
+    assert "| average of 2 | retention |" in table
+    assert not any(line.endswith("| - |") for line in table.splitlines() if "| segm AP |" in line)
     again = run(scenes_folder, tmp_path / "again", "--bootstrap", "200")
     assert again["intervals"] == found
 

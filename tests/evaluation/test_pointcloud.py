@@ -138,14 +138,14 @@ def test_command_line(
     config = tmp_path / "config.yaml"
     config.write_text("task: pointcloud\nrotations: 1\nmethods: [none]\n")
     assert main(["evaluate", "--config", str(config), *options, "--out", f"{tmp_path}/a"]) == 0
-    assert "pointnet on 12 clouds of 3 classes, 1 rotations each" in capsys.readouterr().out
+    assert "pointnet on 12 clouds of 3 classes, 1 rotation each" in capsys.readouterr().out
     given = ["evaluate", "--task", "pointcloud", *options, "--out", f"{tmp_path}/b"]
     for extra, message in (
         (["--canonicalizer.name", "nowhere"], "checkpoint nowhere does not exist"),
         (["--rotations", "0"], "rotations is 0; expected a number of at least 1"),
         (["--network.name", "dgcnn"], "is a pointnet; set network.name to pointnet"),
         (["--segmenter.name", "box"], "segmenter"),
-        (["--data.clouds", "nowhere"], "data.clouds nowhere does not exist"),
+        (["--data.clouds", "nowhere"], "--data.clouds is given more than once, but takes one"),
         (["--task", "x"], "task is 'x'; expected one of: segmentation, classification, pointcloud"),
     ):
         assert main([*given, *extra]) == 2

@@ -68,8 +68,14 @@ def segmenter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_run_has_one_page_that_asks_for_nothing(scenes_folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    evaluate(settings(scenes_folder, run))
+    summary = evaluate(settings(scenes_folder, run))
+    assert summary["canonicalizer"] is None  # neither method asks one
+    assert (
+        (run / "summary.md").read_text().splitlines()[0].endswith("; prompts: ground-truth boxes")
+    )
+    assert ",bbox," not in (run / "summary.csv").read_text()  # they are the ground truth's
     text = (run / "report.html").read_text()
+    assert "prompts: ground-truth boxes</p>" in text
     page = Page(text)
     assert page.titles == [
         "Scores", "AP by angle", "segm AP by category", "Cost",

@@ -90,7 +90,7 @@ def test_the_unit_ball() -> None:
         ),
         (np.zeros(3), r"shape \(3,\)"),
         (np.array([["a"] * 3] * 4), "dtype <U1"),
-        (np.zeros((1, 3)), "cloud 3 has 1 points; expected at least 3"),
+        (np.zeros((1, 3)), "cloud 3 has 1 point; expected at least 3"),
         (np.full((4, 3), np.nan), "cloud 3 holds NaN or infinity"),
         (np.full((4, 3), 1e300), "cloud 3 holds NaN or infinity"),
     ],

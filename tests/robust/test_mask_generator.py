@@ -168,7 +168,7 @@ def test_bad_arguments() -> None:
         (sam, {"output_mode": "png"}, "Unknown output_mode png"),
         (sam, {"points_per_side": 0}, "the arguments are those of"),
         (sam, {"points_per_batch": 0}, "points_per_batch is 0"),
-        (sam, {"points": 3}, "unexpected keyword argument 'points'; the arguments are those of"),
+        (sam, {"points_per_sid": 3}, "points_per_sid is no argument .* mean points_per_side?"),
     ):
         with pytest.raises(samrot.InputError, match=message):
             samrot.RobustMaskGenerator(model, **options)
@@ -204,3 +204,11 @@ def test_a_threshold_that_removes_everything_is_named(
     generator = samrot.RobustMaskGenerator(samrot.load_segmenter(), 3, **thresholds)
     with pytest.warns(UserWarning, match="nothing was found in the image: " + removed):
         assert generator.generate(disc_photo()) == []
+
+
+def test_moving_to_a_device() -> None:
+    generator = samrot.RobustMaskGenerator(samrot.load_segmenter(), **OPTIONS)  # type: ignore[arg-type]
+    assert generator.to("meta") is generator
+    assert generator.predictor.device == generator.generator.predictor.device
+    assert generator.predictor.device.type == "meta"
+    assert generator.canonicalizer.pixel_mean.device.type == "meta"

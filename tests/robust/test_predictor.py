@@ -398,11 +398,16 @@ def test_moving_to_a_device(
     predictor = RobustPredictor(samrot.load_segmenter("sam_mini", encoder={"channels_last": True}))
     predictor.set_image(random_photo(1, 8, 9))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    box = np.array([1.0, 1, 6, 7])
+    before = predictor.predict(box=box)
     assert predictor.to("auto") is predictor
-    assert not predictor.is_image_set
+    for part, same in zip(predictor.predict(box=box), before, strict=True):
+        assert np.array_equal(part, same)
     with pytest.raises(samrot.InputError, match="device is 'abacus', .* expected cpu, cuda, cuda:"):
         predictor.to("abacus")
     predictor.to("meta")
+    embedding = predictor.get_image_embedding(frame="canonical")
+    assert embedding.device == torch.device("meta")  # the image came along
     assert predictor.device == predictor.canonicalizer.pixel_mean.device == torch.device("meta")
     squares = torch.zeros(1, 3, 512, 512, device="meta")
     with torch.no_grad():
@@ -485,7 +490,7 @@ def test_detections_are_checked() -> None:
     assert len(samrot.Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0))) == 0
     with pytest.raises(samrot.InputError, match=r"shape \(3,\); expected \(N, 4\)"):
         samrot.Detections(np.zeros(3), np.zeros(1), np.zeros(1))
-    with pytest.raises(samrot.InputError, match=r"expected \(1,\) for 1 boxes"):
+    with pytest.raises(samrot.InputError, match=r"expected \(1,\) for 1 box"):
         samrot.Detections(np.zeros((1, 4)), np.zeros(2), np.zeros(1))
     with pytest.raises(samrot.InputError, match=r"masks has shape \(2, 3, 3\); expected \(1, "):
         samrot.Detections(np.zeros((1, 4)), np.zeros(1), np.zeros(1), np.zeros((2, 3, 3), bool))

@@ -47,11 +47,13 @@ def test_a_killed_process_lets_go(tmp_path: Path) -> None:
         pass
 
 
-def evaluate_command(scenes_folder: Path, out: Path, *more: str) -> list[str]:
+def evaluate_command(
+    scenes_folder: Path, out: Path, *more: str, segmenter: str = "box"
+) -> list[str]:
     return [
         "evaluate", "--data.images", str(scenes_folder / "images"),
         "--data.annotations", str(scenes_folder / "annotations.json"), "--out", str(out),
-        "--segmenter.name", "box", "--methods", "[none]", *more,
+        "--segmenter.name", segmenter, "--methods", "[none]", *more,
     ]  # fmt: skip
 
 
@@ -84,7 +86,7 @@ def test_a_second_run_in_the_same_folder_is_refused(
 def test_the_other_processes_of_a_killed_run_end(scenes_folder: Path, tmp_path: Path) -> None:
     """Else they would go on, and write photos that the next run does again."""
     out = tmp_path / "run"
-    command = evaluate_command(scenes_folder, out, "--segmenter.name", "sam_mini", "--devices", "2")
+    command = evaluate_command(scenes_folder, out, "--devices", "2", segmenter="sam_mini")
     process = subprocess.Popen(
         [sys.executable, "-m", "samrot", *command], stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -103,7 +105,7 @@ def test_the_other_processes_of_a_killed_run_end(scenes_folder: Path, tmp_path: 
         time.sleep(0.1)
     whole = tmp_path / "whole"
     for folder in (out, whole):
-        assert main(evaluate_command(scenes_folder, folder, "--segmenter.name", "sam_mini")) == 0
+        assert main(evaluate_command(scenes_folder, folder, segmenter="sam_mini")) == 0
     records = (out / "records.jsonl").read_text().splitlines()
     assert [json.loads(record)["image_id"] for record in records] == [1, 2, 3, 4, 5, 6]
     killed, alone = (json.loads((f / "summary.json").read_text()) for f in (out, whole))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from samrot import InputError, load_segmenter
-from samrot.segmenters import SEGMENTERS, Encoding, Prompts, Segmenter
+from samrot.segmenters import SEGMENTERS, Encoding, Prompts, Segmenter, move_encoding
 from samrot.segmenters.memo import MemoSegmenter
 from samrot.segmenters.sam_family import find_builder
 from samrot.weights import OTHER_SAMS
@@ -157,3 +157,14 @@ def test_boxes_only(name: str) -> None:
         segmenter.decode(encoding, points)
     with pytest.raises(InputError, match=f"{name} has no weights"):
         load_segmenter(name, checkpoint="x.pth")
+
+
+def test_an_encoding_is_moved_whatever_its_structure() -> None:
+    tensor = torch.zeros(2)
+    features = {"scales": [tensor, (tensor, 3)], "photo": np.zeros(2), "none": None}
+    moved = move_encoding(Encoding((4, 5), features), "meta")
+    first, (second, number) = moved.features["scales"]
+    assert first.device == second.device == torch.device("meta")
+    assert (moved.size_hw, number, moved.features["none"]) == ((4, 5), 3, None)
+    assert moved.features["photo"] is features["photo"]
+    assert tensor.device == torch.device("cpu")

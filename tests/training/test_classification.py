@@ -163,7 +163,8 @@ def test_refusals(
     options: list[str], message: str, photos: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    given = ["--data.images", str(photos), "--out", str(tmp_path / "run"), *options]
+    images = [] if "--data.images" in options else ["--data.images", str(photos)]
+    given = [*images, "--out", str(tmp_path / "run"), *options]
     assert main(["train-classifier", *given]) == 2
     error = capsys.readouterr().err
     assert message in error

@@ -159,6 +159,22 @@ def test_resumes_to_the_same_weights(
     assert load_segmenter("sam_mini", checkpoint=whole).name == "sam_mini"
 
 
+def test_a_limit_leaves_photos_evenly_spaced(scenes_folder: Path, tmp_path: Path) -> None:
+    data = MaskDataSettings(
+        images=str(scenes_folder / "images"), annotations=str(scenes_folder / "annotations.json")
+    )
+    limited = settings(tmp_path / "run", data=data, limit=2)
+    assert limited.within_limit(5).tolist() == [0, 2]
+    assert limited.within_limit(1).tolist() == [0]
+    assert limited.within_limit(0).tolist() == []
+    assert settings(tmp_path).within_limit(3).tolist() == [0, 1, 2]
+    assert len(load_segmenter("sam_mini", checkpoint=finetune(limited)).trained_on) == 2
+    with pytest.raises(InputError, match="limit is 2 without photos; give data.images"):
+        settings(tmp_path / "scenes", limit=2)
+    with pytest.raises(InputError, match="limit is 0; expected"):
+        settings(tmp_path / "none", limit=0)
+
+
 def test_several_datasets_are_one(scenes_folder: Path, tmp_path: Path) -> None:
     listed = tmp_path / "left_out.txt"
     names = [path.name for path in sorted((scenes_folder / "images").iterdir())]
@@ -185,7 +201,7 @@ def test_several_datasets_are_one(scenes_folder: Path, tmp_path: Path) -> None:
 def test_bad_settings(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="view_size is 100; expected a multiple of 32"):
         finetune(settings(tmp_path / "run", view_size=100))
-    with pytest.raises(InputError, match="images lists 1 folders and annotations 0 files"):
+    with pytest.raises(InputError, match="images lists 1 folder and annotations 0 files"):
         finetune(settings(tmp_path / "run", data=MaskDataSettings(images=str(tmp_path))))
     with pytest.raises(InputError, match="does not exist; expected a samrot-sam-mini file"):
         absent = TrainedSegmenterSettings(checkpoint=str(tmp_path / "none"))

@@ -275,7 +275,7 @@ def test_bad_train_settings(
         (["--segmenter.trained", "none"], "segmenter.trained is 'none'"),
         (["--cache_embeddings", "true"], "only what repeats can be kept"),
         (["--views.distinct", "0"], "views.distinct is 0"),
-        (["--segmenter.name", "grabcut"], "has no weights to train"),
+        (["--segmenter.name", "grabcut"], "to be trained, but grabcut is no segment_anything"),
         (["--optim.accumulate", "3"], "optim.batch_size is 8; expected a multiple of"),
         (["--device", "abacus"], "device is 'abacus'"),
     ],

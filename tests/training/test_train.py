@@ -116,13 +116,38 @@ def test_more_steps_at_a_constant_rate(photos: Path, tmp_path: Path) -> None:
     whole = train(of_steps(4, "whole", **constant)).read_bytes()
     train(of_steps(2, "grown", **constant))
     assert train(of_steps(4, "grown", **constant)).read_bytes() == whole
-    with pytest.raises(InputError, match=r"holds a run with other settings \(optim.steps\)"):
+    with pytest.raises(InputError, match=r"optim.steps, which was 4, may only grow; choose"):
         train(of_steps(3, "grown", **constant))
     train(of_steps(2, "cosine"))
-    with pytest.raises(InputError, match=r"holds a run with other settings \(optim.steps\)"):
+    with pytest.raises(
+        InputError, match=r"\(optim.steps\); the rate of a cosine schedule depends on its last"
+    ):
         train(of_steps(4, "cosine"))
     with pytest.raises(InputError, match="optim.schedule is 'step'; expected one of: cosine"):
         OptimSettings(schedule="step")
+
+
+def test_a_batch_that_does_not_fit(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_size(out: str) -> TrainSettings:
+        optim = OptimSettings(steps=1, batch_size=12, warmup_steps=1, ema_decay=0.5)
+        return settings(photos, tmp_path / out, optim=optim)
+
+    measured = train(of_size("measured")).read_bytes()
+    monkeypatch.setattr("samrot.training.fit.MANY_ITEMS", 12)
+    assert train(of_size("not")).read_bytes() == measured  # measuring leaves no trace
+    monkeypatch.undo()
+    monkeypatch.setattr("samrot.training.fit.bytes_of_each", lambda work: 2.0**30)
+    monkeypatch.setattr("samrot.runtime.memory.free_bytes", lambda: 10 << 30)
+    message = "optim.batch_size is 12, .*; raise optim.accumulate, or set it to 8 or less"
+    with pytest.raises(InputError, match=message):
+        train(of_size("refused"))
+    assert (tmp_path / "refused" / "config.yaml").is_file()
+    smaller = OptimSettings(steps=1, batch_size=8, warmup_steps=1, ema_decay=0.5)
+    train(settings(photos, tmp_path / "refused", optim=smaller))  # nothing was done in it yet
+    with pytest.raises(InputError, match=r"other settings \(optim.batch_size\)"):
+        train(of_size("refused"))
 
 
 def test_prior_loss() -> None:

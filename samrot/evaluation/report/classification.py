@@ -9,8 +9,9 @@ from samrot.evaluation.class_summary import class_rows
 from samrot.evaluation.report.page import PageTable, Section, render_page
 from samrot.evaluation.report.plots import plot_by_view, plot_confusion, plot_seconds
 from samrot.evaluation.report.provenance import provenance
-from samrot.evaluation.table import interval_caption, interval_table
+from samrot.evaluation.table import canonicalizer_note, interval_caption, interval_table
 from samrot.geometry.groups import C4, C8, C16
+from samrot.wording import counted
 
 
 def classification_report(summary: dict[str, Any], folder: Path) -> str:
@@ -22,8 +23,8 @@ def classification_report(summary: dict[str, Any], folder: Path) -> str:
     """
     dataset, methods = summary["dataset"], summary["methods"]
     lead = (
-        f"{dataset['images']} photos of {dataset['classes']} classes; canonicalizer: "
-        f"{summary['canonicalizer']}"
+        f"{counted(dataset['images'], 'photo')} of {dataset['classes']} classes"
+        f"{canonicalizer_note(summary)}"
     )
     views = list(next(iter(methods.values()))["angles"])
     accuracy = {

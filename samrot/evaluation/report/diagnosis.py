@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from samrot.data.images import read_image
-from samrot.evaluation.pose_accuracy import ASSUMPTION, pose_rows, quantity_rows
+from samrot.evaluation.pose_accuracy import labels_line, pose_rows, quantity_rows, report_title
 from samrot.evaluation.report.page import PageTable, Picture, Section, render_page
 from samrot.evaluation.report.plots import plot_confusion, plot_curve
 from samrot.evaluation.report.provenance import provenance
@@ -21,9 +21,8 @@ def diagnosis_report(report: dict[str, Any], folder: Path) -> str:
         folder: folder of the run, for its settings, and the sheet of mistakes if there is one.
     """
     names = find_group(report["group"]).names
-    labels = ASSUMPTION if report["labels"] is None else f"labels: {report['labels']}"
     sheets = {
-        "worst.png": "as stored, and as the canonicalizer corrects it",
+        "worst.png": f"as {report['frame']}, and as the canonicalizer corrects it",
         "worst_angles.png": "turned at random, and as the canonicalizer corrects it",
     }
     mistakes = [
@@ -33,8 +32,8 @@ def diagnosis_report(report: dict[str, Any], folder: Path) -> str:
     ]
     question = "is a pose that is given 80 % right 80 % of the time?"
     return render_page(
-        f"{report['canonicalizer']} on {report['photos']} photos, each turned {len(names)} ways",
-        labels,
+        report_title(report),
+        labels_line(report),
         [
             Section("Numbers", tables=[PageTable(["quantity", "value"], quantity_rows(report))]),
             Section(

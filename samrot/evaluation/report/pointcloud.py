@@ -9,6 +9,8 @@ from samrot.evaluation.cloud_table import cloud_rows
 from samrot.evaluation.report.page import PageTable, Section, render_page
 from samrot.evaluation.report.plots import plot_by_view, plot_seconds
 from samrot.evaluation.report.provenance import provenance
+from samrot.evaluation.table import canonicalizer_note
+from samrot.wording import counted
 
 
 def pointcloud_report(summary: dict[str, Any], folder: Path) -> str:
@@ -20,8 +22,8 @@ def pointcloud_report(summary: dict[str, Any], folder: Path) -> str:
     """
     dataset, methods = summary["dataset"], summary["methods"]
     lead = (
-        f"{dataset['clouds']} clouds of {dataset['classes']} classes, {summary['rotations']} "
-        f"rotations each; canonicalizer: {summary['canonicalizer']}"
+        f"{counted(dataset['clouds'], 'cloud')} of {dataset['classes']} classes, "
+        f"{counted(summary['rotations'], 'rotation')} each{canonicalizer_note(summary)}"
     )
     scenarios = list(next(iter(methods.values()))["angles"])
     accuracy = {

@@ -20,6 +20,7 @@ from samrot.evaluation.report.plots import (
 from samrot.evaluation.report.provenance import provenance
 from samrot.evaluation.table import (
     KINDS,
+    canonicalizer_note,
     category_rows,
     interval_caption,
     interval_table,
@@ -28,6 +29,7 @@ from samrot.evaluation.table import (
 from samrot.evaluation.views import ANY_ANGLE
 from samrot.geometry.groups import C4, C8, D4
 from samrot.runtime.records import Record
+from samrot.wording import counted
 
 MOST_CATEGORIES = 30  # of a plot
 
@@ -45,8 +47,9 @@ def segmentation_report(
     """
     described = summary["dataset"]
     lead = (
-        f"{described['images']} photos, {described['instances']} instances; prompts: "
-        f"{summary['prompts']}; canonicalizer: {summary['canonicalizer']}"
+        f"{counted(described['images'], 'photo')}, "
+        f"{counted(described['instances'], 'instance')}; prompts: "
+        f"{summary['prompts']}{canonicalizer_note(summary)}"
     )
     return render_page(
         f"{summary['segmenter']} on turned photos",

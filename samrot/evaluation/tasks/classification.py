@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -59,7 +59,7 @@ class ClassificationSettings(RunSettings):
             grow.
     """
 
-    may_grow: ClassVar[Collection[str]] = ("limit", "bootstrap")
+    may_grow: ClassVar[Mapping[str, str | None]] = {"limit": None, "bootstrap": None}
 
     data: ClassifiedPhotoSettings
     classifier: ClassifierChoice = field(default_factory=ClassifierChoice)
@@ -139,7 +139,7 @@ class ClassificationTask:
         if isinstance(self.classifier, NetworkClassifier):
             dataset.check_classes(self.classifier.network.classes, str(chosen.checkpoint))
         self.canonicalizer: Canonicalizer | None = None
-        if any(POSE_METHODS[method].needs_canonicalizer for method in settings.methods):
+        if settings.canonicalizer_name is not None:
             self.canonicalizer = settings.canonicalizer.load(device)
             group = self.canonicalizer.group
             if group.has_mirrors:
@@ -300,6 +300,6 @@ class ClassificationTask:
         return {
             "dataset": {"images": len(item_ids), "classes": len(self.dataset.classes)},
             "classifier": settings.classifier.name,
-            "canonicalizer": settings.canonicalizer.name,
+            "canonicalizer": settings.canonicalizer_name,
             **scored,
         }
