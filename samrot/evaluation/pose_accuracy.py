@@ -164,7 +164,7 @@ class PoseAccuracy:
                 self.probabilities, self.own_poses, self.canonicalizer.set_threshold
             ),
             "pose_confusion": self.confusion.tolist(),
-            "poses_predicted": np.bincount(self.estimated, minlength=group.order).tolist(),
+            "stored_poses_predicted": np.bincount(self.estimated, minlength=group.order).tolist(),
             "predicted": {str(p): k for p, k in zip(self.paths, self.estimated, strict=True)},
             "prior": list(prior),
             "canonicalised": canonicalised.tolist(),
@@ -273,7 +273,7 @@ def pose_rows(report: dict[str, Any]) -> list[list[str]]:
     names = find_group(report["group"]).names
     by_pose = {
         "prior": [f"{share:.4f}" for share in report["prior"]],
-        f"photos as {report['frame']}, predicted": report["poses_predicted"],
+        f"photos as {report['frame']}, predicted": report["stored_poses_predicted"],
         "left after canonicalization": [f"{share:.4f}" for share in report["canonicalised"]],
         **{
             f"turned by {name}, predicted": row

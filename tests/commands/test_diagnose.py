@@ -58,7 +58,7 @@ def test_without_labels_a_turned_photo_counts_as_a_mistake(photos: Path, tmp_pat
     assert report["pose_accuracy"] == report["pose_accuracy_jpeg"] == 0.9
     assert report["pose_accuracy_aspect_hidden"] == 0.9
     assert report["pose_confusion"] == [[9, 0, 1, 0], [0, 9, 0, 1], [1, 0, 9, 0], [0, 1, 0, 9]]
-    assert report["poses_predicted"] == [9, 0, 1, 0]
+    assert report["stored_poses_predicted"] == [9, 0, 1, 0]
     assert report["canonicalised"] == [0.9, 0, 0.1, 0]
     assert report["kl_prior_to_canonicalised"] == pytest.approx(-np.log(0.9))
     assert report["circular_wasserstein"] == pytest.approx(0.2)

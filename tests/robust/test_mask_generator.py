@@ -140,7 +140,7 @@ def test_everything_in_a_tilted_photo(
     robust = samrot.RobustMaskGenerator(samrot.load_segmenter(), canonicalizer=None, tilt=tilt)  # type: ignore[arg-type]
     monkeypatch.setattr(robust.generator, "generate", bright_and_corner)
     view = PlaneTransform.from_pose(Pose(1, 20.0), (60, 80), "expand")
-    records = robust.generate(view.image(upright), pose=Pose(1, 20.0))
+    records = robust.generate(view.image(upright, fill=(0, 0, 0)), pose=Pose(1, 20.0))
     rows, columns = (np.ptp(np.nonzero(seen[0][..., 0] > 200)[axis]) for axis in (0, 1))
     assert (rows < 18) == untilted  # the rod lies level
     assert columns > 40
