@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
 
 import samrot
@@ -12,6 +13,7 @@ from benchmarks.equiadapt_step import THUMBNAIL, equiadapt_canonicalizer
 from benchmarks.racing import Timings, race
 from benchmarks.subjects import PHOTO_HW, Options, device, photo
 from samrot.canonicalizers import build_canonicalizer
+from samrot.data.scenes import draw_scene
 from samrot.robust.pipeline import find_frame
 from samrot.training.losses import prior_loss
 
@@ -19,24 +21,29 @@ BATCH = 32
 
 
 def compare_canonicalizer(options: Options) -> Timings:
-    """The canonicalize step: a photo in, the canonical photo out."""
-    image = photo()
+    """The canonicalize step: a photo in, the canonical photo out.
 
-    def step(canonicalizer: samrot.Canonicalizer, tilt: str) -> object:
+    ``c4`` looks at the mirror image too where it is unsure: of soft noise, and not of a scene.
+    """
+    unsure, sure = photo(), draw_scene(np.random.default_rng(3), PHOTO_HW).image
+
+    def step(canonicalizer: samrot.Canonicalizer, image: np.ndarray, tilt: str) -> object:
         return find_frame(image, canonicalizer, tilt=tilt).canonical_image(image)
 
     c4, so2 = (samrot.load_canonicalizer(name, device=device()) for name in ("c4", "so2"))
     contestants: dict[str, Callable[[], object]] = {
-        "samrot c4": partial(step, c4, "quarter"),
-        "samrot so2, quarter turns undone": partial(step, so2, "quarter"),
-        "samrot so2, tilt undone": partial(step, so2, "full"),
+        "samrot c4, sure of the pose": partial(step, c4, sure, "quarter"),
+        "samrot c4, unsure": partial(step, c4, unsure, "quarter"),
+        "samrot so2, sure": partial(step, so2, sure, "quarter"),
+        "samrot so2, unsure": partial(step, so2, unsure, "quarter"),
+        "samrot so2, unsure, tilt undone": partial(step, so2, unsure, "full"),
     }
     if options.equiadapt:
         theirs = equiadapt_canonicalizer(options.equiadapt, PHOTO_HW)
 
         @torch.no_grad()
         def canonicalize() -> object:
-            pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+            pixels = torch.from_numpy(sure).permute(2, 0, 1)[None].float() / 255
             return theirs.canonicalize(pixels)
 
         contestants = {"equiadapt, its G-WRN": canonicalize, **contestants}
