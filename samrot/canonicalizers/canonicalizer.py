@@ -66,9 +66,9 @@ class Canonicalizer(nn.Module):
         network: (B, 3, S, S) normalised thumbnails to (B, |G|) logits.
         thumbnail: what the network is shown of a photo.
         group: the group by whose elements the evidence is indexed.
-        mirror_average: add the evidence of the mirror image, which is upright when the photo is.
-            A mirror turns a rotation into its inverse, so the law of a cyclic group is kept; the
-            two hands of D4 would tie.
+        mirror_average: add, at inference, the evidence of the mirror image, which is upright when
+            the photo is. A mirror turns a rotation into its inverse, so the law of a cyclic group
+            is kept; the two hands of D4 would tie.
         mirror_below: the mirror image of a photo is asked where no pose is likelier than this
             without it; at 1 always.
         aspect_log_odds: evidence for "upright or upside down" from a photo that is wider than high,
@@ -115,13 +115,14 @@ class Canonicalizer(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Pose logits, (B, |G|), of images, (B, 3, H, W), pixels 0..255.
 
-        What is not (B, 3, S, S) is sampled to thumbnails first.
+        What is not (B, 3, S, S) is sampled to thumbnails first. In training mode the mirror image
+        is not asked.
         """
         size = self.thumbnail.size
         if tuple(images.shape[-2:]) != (size, size):
             images = self.thumbnail.of_tensor(images)
         images = self.normalise(images)
-        if not self.mirror_average:
+        if self.training or not self.mirror_average:
             return self.network(images)
         return (self.network(images) + self.mirrored_evidence(images)) / 2
 

@@ -66,7 +66,7 @@ class ClassCanonicalizerSettings:
         group: c4 or c8.
         size: side of the thumbnails, pixels; with gcnn, gwrn and escnn_wrn, size - 1 must be
             divisible by 2 to the number of widths.
-        mirror_average: whether to add the evidence of the mirror image.
+        mirror_average: whether to add, at inference, the evidence of the mirror image.
         options: options of the network: widths, blocks, dropout, ...
         init: start from imagenet (orbit_lite0, 1 and 2), or from a checkpoint of the same
             architecture; by default from random weights.

