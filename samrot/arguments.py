@@ -37,7 +37,7 @@ def as_parsed(arguments: Sequence[str], options: dict[str, Any]) -> list[str]:
 
     Lists may be given as ``--methods none canonical``, ``--methods none,canonical``, ``--methods
     '[none, canonical]'``, and more than once, which adds up; a list of numbers ends at what is no
-    number. A switch without a value is true. The words of a name may be joined by - too. A config
+    number. Of other options the last counts. A switch without a value is true. The words of a name may be joined by - too. A config
     may be one that comes with samrot, by name; of several the later goes first.
 
     Args:
@@ -45,12 +45,11 @@ def as_parsed(arguments: Sequence[str], options: dict[str, Any]) -> list[str]:
         options: ``option_types`` of the settings.
 
     Raises:
-        InputError: if there is no such config, or what takes one value is given more than once,
-            or an option is asked for one of its own where it has none.
+        InputError: if there is no such config, or an option is asked for one of its own where it
+            has none.
     """
     parsed: list[str] = []
     lists: dict[str, list[str]] = {}
-    given: set[str] = set()
     remaining = deque(arguments)
     while remaining:
         argument = remaining.popleft()
@@ -71,12 +70,6 @@ def as_parsed(arguments: Sequence[str], options: dict[str, Any]) -> list[str]:
             while remaining and (more := _split(remaining[0], element)):
                 elements += more
                 remaining.popleft()
-        if name in given and (not elements or name not in lists):
-            raise InputError(
-                f"{name} is given more than once, but takes one value; leave the others out"
-            )
-        if name in options:
-            given.add(name)
         if elements and name in lists:
             lists[name] += elements
         elif elements:

@@ -67,22 +67,6 @@ def test_as_parsed(typed: str, read: list[str]) -> None:
     assert as_parsed(typed.split(), OPTIONS) == read
 
 
-@pytest.mark.parametrize(
-    ("typed", "name"),
-    [
-        ("--out a --out b", "--out"),
-        ("--out=a --out a", "--out"),
-        ("--prior exif --prior up", "--prior"),
-        ("--prior 0.5 0.5 --prior up", "--prior"),
-        ("--prior up --prior 0.5 0.5", "--prior"),
-        ("--everything --everything false", "--everything"),
-    ],
-)
-def test_what_takes_one_value_is_given_once(typed: str, name: str) -> None:
-    with pytest.raises(InputError, match=f"^{name} is given more than once, but takes one value"):
-        as_parsed(typed.split(), OPTIONS)
-
-
 def test_settings_of_a_switch_are_elsewhere() -> None:
     for typed in ("--everything.angles", "--everything.angles=1", "--out.angles"):
         name = typed.partition("=")[0]

@@ -185,7 +185,7 @@ def test_a_linear_cost_is_found() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("always:.* are among those that:UserWarning")
+@pytest.mark.filterwarnings("always:the .* was trained on:UserWarning")
 def test_canonicalized_photos_are_a_choice_among_the_plain_ones(
     scenes_folder: Path, tmp_path: Path
 ) -> None:

@@ -76,10 +76,9 @@ class RunSettings:
         check_choice("methods entry", name, self.known_methods)
 
     @property
-    def canonicalizer_name(self) -> str | None:
-        """Name of the canonicalizer; None where no method asks one."""
-        asked = any(find_method(method).needs_canonicalizer for method in self.methods)
-        return self.canonicalizer.name if asked else None
+    def asks_canonicalizer(self) -> bool:
+        """Whether any of the methods asks the canonicalizer."""
+        return any(find_method(method).needs_canonicalizer for method in self.methods)
 
     def input_files(self) -> dict[str, str | None]:
         """Setting -> file, of those whose content is part of what is run."""

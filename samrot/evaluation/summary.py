@@ -104,7 +104,7 @@ def summarise(
         "group": name_group(views),
         "tilt": settings.undone,
         "segmenter": settings.segmenter.name,
-        "canonicalizer": settings.canonicalizer_name,
+        "canonicalizer": settings.canonicalizer.name,
         "multimask": settings.segmenter.multimask,
         "refinement": settings.segmenter.refine,
         "score": settings.score,

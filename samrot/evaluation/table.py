@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from samrot.evaluation.methods import find_method
 from samrot.evaluation.views import ANY_ANGLE
 from samrot.geometry.groups import GROUPS
 from samrot.scoring import METRICS, mean
@@ -55,8 +56,8 @@ def summary_table(summary: dict[str, Any]) -> str:
 
 def canonicalizer_note(summary: dict[str, Any]) -> str:
     """What the first line says of the canonicalizer, if any method of the run had one."""
-    name = summary["canonicalizer"]
-    return "" if name is None else f"; canonicalizer: {name}"
+    asked = any(find_method(method).needs_canonicalizer for method in summary["methods"])
+    return f"; canonicalizer: {summary['canonicalizer']}" if asked else ""
 
 
 def seconds_line(summary: dict[str, Any]) -> str:

@@ -145,7 +145,7 @@ def test_command_line(
         (["--rotations", "0"], "rotations is 0; expected a number of at least 1"),
         (["--network.name", "dgcnn"], "is a pointnet; set network.name to pointnet"),
         (["--segmenter.name", "box"], "segmenter"),
-        (["--data.clouds", "nowhere"], "--data.clouds is given more than once, but takes one"),
+        (["--data.clouds", "nowhere"], "data.clouds nowhere does not exist"),
         (["--task", "x"], "task is 'x'; expected one of: segmentation, classification, pointcloud"),
     ):
         assert main([*given, *extra]) == 2

@@ -139,7 +139,7 @@ class ClassificationTask:
         if isinstance(self.classifier, NetworkClassifier):
             dataset.check_classes(self.classifier.network.classes, str(chosen.checkpoint))
         self.canonicalizer: Canonicalizer | None = None
-        if settings.canonicalizer_name is not None:
+        if settings.asks_canonicalizer:
             self.canonicalizer = settings.canonicalizer.load(device)
             group = self.canonicalizer.group
             if group.has_mirrors:
@@ -300,6 +300,6 @@ class ClassificationTask:
         return {
             "dataset": {"images": len(item_ids), "classes": len(self.dataset.classes)},
             "classifier": settings.classifier.name,
-            "canonicalizer": settings.canonicalizer_name,
+            "canonicalizer": settings.canonicalizer.name,
             **scored,
         }

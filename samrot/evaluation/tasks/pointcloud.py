@@ -121,7 +121,7 @@ class PointCloudTask:
         self.network: Any = load_point_network(chosen.checkpoint, name=chosen.name, device=device)
         dataset.check_labels_of(self.network.classes, self.network.parts, chosen.checkpoint)
         self.canonicalizer: CloudCanonicalizer | None = None
-        if settings.canonicalizer_name is not None:
+        if settings.asks_canonicalizer:
             self.canonicalizer = settings.canonicalizer.load(device)
 
     @staticmethod
@@ -224,7 +224,7 @@ class PointCloudTask:
         return {
             "dataset": {"clouds": len(item_ids), "classes": len(self.dataset.classes)},
             "network": settings.network.name,
-            "canonicalizer": settings.canonicalizer_name,
+            "canonicalizer": settings.canonicalizer.name,
             "rotations": settings.rotations,
             "seed": settings.seed,
             "methods": methods,

@@ -68,7 +68,7 @@ class SegmentationTask:
         if segmenter is None and settings.segmenter.name != DETECTOR:
             segmenter = settings.segmenter.load(device)
         self.canonicalizer: Canonicalizer | None = None
-        if settings.canonicalizer_name is not None:
+        if settings.asks_canonicalizer:
             self.canonicalizer = settings.canonicalizer.load(device)
         overlap = device != "cpu" if overlap is None else overlap
         self.map_stage: Any = in_background if overlap else map
