@@ -37,8 +37,9 @@ def as_parsed(arguments: Sequence[str], options: dict[str, Any]) -> list[str]:
 
     Lists may be given as ``--methods none canonical``, ``--methods none,canonical``, ``--methods
     '[none, canonical]'``, and more than once, which adds up; a list of numbers ends at what is no
-    number. Of other options the last counts. A switch without a value is true. The words of a name may be joined by - too. A config
-    may be one that comes with samrot, by name; of several the later goes first.
+    number. Of other options the last counts. A switch without a value is true. The words of a name
+    may be joined by - too. A config may be one that comes with samrot, by name; of several the
+    later goes first.
 
     Args:
         arguments: arguments of the command line.
