@@ -68,7 +68,7 @@ def segmenter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_run_has_one_page_that_asks_for_nothing(scenes_folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    summary = evaluate(settings(scenes_folder, run))
+    evaluate(settings(scenes_folder, run))
     assert (
         (run / "summary.md").read_text().splitlines()[0].endswith("; prompts: ground-truth boxes")
     )
