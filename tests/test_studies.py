@@ -196,7 +196,8 @@ def test_canonicalized_photos_are_a_choice_among_the_plain_ones(
     save_canonicalizer(untrained, checkpoint, architecture="gcnn", options={})
     coco = (str(scenes_folder / "images"), str(scenes_folder / "annotations.json"))
     settings = plain_settings(tmp_path / "plain", coco, None, limit=None, device="cpu")
-    plain = PlainRun(settings, 2)
+    evaluate(settings)
+    plain = PlainRun(Path(settings.out), settings.data.load(), 2)
     errors = Said(tmp_path / "said", plain.paths, None)("untrained", checkpoint).errors
     assert (errors > 0).sum() > 0
     chosen = plain.precision(once(errors))[0]

@@ -25,16 +25,17 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from studies.precision import PlainRun, once
 
 from samrot import cli
 from samrot.data.coco import CocoDataset
 from samrot.data.images import read_image
+from samrot.errors import InputError
 from samrot.evaluation.report.page import REPORT_FILE, PageTable, Picture, Section, render_page
 from samrot.evaluation.report.provenance import how_to_cite
 from samrot.evaluation.table import markdown
 from samrot.files import write_text
 from samrot.geometry.groups import C4
-from samrot.scoring import average_precision
 
 COLUMNS = {
     "pose_accuracy": "pose accuracy",
@@ -48,45 +49,21 @@ COLUMNS = {
 }
 
 
-class PlainResults:
-    """What the plain segmenter found at each turn, from which any canonicalizer's AP follows.
-
-    Args:
-        run: folder of the evaluation.
-        dataset: that it ran on.
-    """
-
-    def __init__(self, run: Path, dataset: CocoDataset) -> None:
-        self.dataset = dataset
-        self.results = [
-            json.loads((run / f"none_{90 * k:03d}.json").read_text()) for k in range(C4.order)
-        ]
-        seen = {result["image_id"] for results in self.results for result in results}
-        prompted = {i for i in dataset.image_ids if dataset.instances(i)}
-        if seen != prompted:
-            raise SystemExit(
-                f"{run} has results for {len(seen)} photos, but {len(prompted)} have instances; "
-                "expected an evaluation of the same photos, without limit"
-            )
-        self.upright_ap = self.ap({str(dataset.image_path(i)): 0 for i in dataset.image_ids})
-
-    def ap(self, predicted: Mapping[str, int]) -> float:
-        """Segm AP when each photo is seen at the turn that its predicted pose leaves it in."""
-        turn = {
-            image_id: -predicted[str(self.dataset.image_path(image_id))] % C4.order
-            for image_id in self.dataset.image_ids
-        }
-        chosen = [
-            result
-            for k, results in enumerate(self.results)
-            for result in results
-            if turn[result["image_id"]] == k
-        ]
-        chosen.sort(key=lambda result: result["image_id"])
-        score = average_precision(self.dataset.content, chosen, self.dataset.image_ids, "segm")
-        if score["AP"] is None:
-            raise SystemExit("the annotations hold nothing to score; compare without --plain")
-        return score["AP"]
+def read_plain(run: Path, dataset: CocoDataset) -> PlainRun:
+    """What the plain segmenter found at each turn, from which any canonicalizer's AP follows."""
+    try:
+        plain = PlainRun(run, dataset, resamples=0)
+    except InputError as error:
+        raise SystemExit(str(error)) from error
+    prompted = {dataset.image_path(i) for i in dataset.image_ids if dataset.instances(i)}
+    if not prompted.issubset(plain.paths):
+        raise SystemExit(
+            f"{run} has results for {len(plain.paths)} photos, but {len(prompted)} have instances; "
+            "expected an evaluation of the same photos, without limit"
+        )
+    if not np.isfinite(plain.at_turns[0, 0]):
+        raise SystemExit("the annotations hold nothing to score; compare without --plain")
+    return plain
 
 
 def samrot(*arguments: str) -> None:
@@ -137,7 +114,7 @@ def main() -> None:
     parser.add_argument("options", nargs="+", help="of samrot train, after --")
     arguments = parser.parse_args()
     setting, *values = arguments.vary
-    plain = arguments.plain and PlainResults(
+    plain = arguments.plain and read_plain(
         arguments.plain, CocoDataset.load(arguments.val_images, arguments.val_annotations)
     )
     reports: dict[str, list[dict[str, Any]]] = {}
@@ -164,8 +141,9 @@ def main() -> None:
             )  # fmt: skip
             report = json.loads((folder / "diagnosis" / "report.json").read_text())
             if plain:
-                report["AP"] = plain.ap(report["predicted"])
-                report["retention"] = report["AP"] / plain.upright_ap
+                errors = [-report["predicted"][str(path)] % C4.order for path in plain.paths]
+                report["AP"] = float(plain.precision(once(np.array(errors)))[0])
+                report["retention"] = report["AP"] / float(plain.at_turns[0, 0])
             reports[value].append(report)
     columns = [key for key in COLUMNS if key in report]
     header = [setting, *(COLUMNS[key] for key in columns)]

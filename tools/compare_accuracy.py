@@ -16,12 +16,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from studies.numbers import SEED, Sample
+from studies.numbers import Sample, over_seeds, with_interval
 
 from samrot.errors import InputError
 from samrot.evaluation.table import markdown
 from samrot.runtime.records import Record, RecordStore
-from samrot.scoring.resampled import interval
 
 RESAMPLES = 1000
 AVERAGE = "average"  # over the views of photos; clouds have scenarios instead
@@ -52,18 +51,10 @@ def read_run(run: Path, method: str) -> dict[str, np.ndarray]:
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-def resampled(values: np.ndarray, sample: Sample) -> np.ndarray:
-    """(S, N) shares of S seeds to (1 + R,) means over photos and seeds, as they are and drawn."""
-    means = np.stack([sample.mean(row) for row in values])
-    chosen = np.random.default_rng(SEED).integers(len(values), size=(len(values), RESAMPLES))
-    drawn = np.take_along_axis(means[:, 1:], chosen, axis=0).mean(axis=0)
-    return np.concatenate([means[:, :1].mean(axis=0), drawn])
-
-
-def show(numbers: np.ndarray) -> str:
-    """The first, and the interval of the others."""
-    low, high = interval(numbers[1:]) or (np.nan, np.nan)
-    return f"{numbers[0]:.4f} ({low:.4f} to {high:.4f})"
+def show(drawn: np.ndarray) -> str:
+    """(1 + R,) values as the first and its interval."""
+    value, low, high = with_interval(drawn)
+    return f"{value:.4f} ({low:.4f} to {high:.4f})"
 
 
 def main() -> int:
@@ -90,7 +81,7 @@ def main() -> int:
     sample = Sample(lengths.pop(), RESAMPLES)
     found = {
         name: {
-            column: resampled(np.stack([run[column] for run in of_row]), sample)
+            column: over_seeds(np.stack([sample.mean(run[column]) for run in of_row]))
             for column in first
             if all(column in run for run in of_row)
         }

@@ -37,6 +37,7 @@ from studies.trainings import Photos, list_trainings, train_all
 
 from samrot.data.images import list_images
 from samrot.errors import InputError
+from samrot.evaluation.runner import evaluate
 from samrot.runtime.devices import find_device
 
 RESAMPLES, QUICK_RESAMPLES = 1000, 50
@@ -93,7 +94,8 @@ def measure(options: argparse.Namespace) -> int:
         settings = plain_settings(
             out / "plain", options.coco, options.detections, limit=limit, device=device
         )
-        plain = PlainRun(settings, resamples)
+        evaluate(settings)  # or continue, or read, what was evaluated
+        plain = PlainRun(Path(settings.out), settings.data.load(), resamples)
     context = Context(
         out=out, said=Said(out / "said", photos), resamples=resamples, plain=plain,
         labels=options.labels, device=device, quick=options.quick,

@@ -6,7 +6,7 @@ To add one: a function from the canonicalizer and the view to a pose source, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -77,6 +77,11 @@ METHODS = {
     # The mean of the masks' logits over the orbit.
     "tta": Method(lambda _, view: WholeOrbit(view.group), undoes_pose=False, averages=True),
 }
+
+
+def ask_canonicalizer(methods: Iterable[str]) -> bool:
+    """Whether any of the methods asks the canonicalizer."""
+    return any(find_method(method).needs_canonicalizer for method in methods)
 
 
 def find_method(name: str) -> Method:

@@ -11,7 +11,7 @@ import numpy as np
 from samrot.canonicalizers import CanonicalizerChoice
 from samrot.data.coco import DataSettings
 from samrot.errors import InputError, check_choice, check_count
-from samrot.evaluation.methods import POSE_METHODS, find_method
+from samrot.evaluation.methods import POSE_METHODS, ask_canonicalizer, find_method
 from samrot.evaluation.prompts import PromptSettings
 from samrot.evaluation.views import ANGLES, OrbitView, check_views, find_views
 from samrot.robust.pipeline import TILT_POLICIES
@@ -78,7 +78,7 @@ class RunSettings:
     @property
     def asks_canonicalizer(self) -> bool:
         """Whether any of the methods asks the canonicalizer."""
-        return any(find_method(method).needs_canonicalizer for method in self.methods)
+        return ask_canonicalizer(self.methods)
 
     def input_files(self) -> dict[str, str | None]:
         """Setting -> file, of those whose content is part of what is run."""

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from samrot.evaluation.methods import find_method
+from samrot.evaluation.methods import ask_canonicalizer
 from samrot.evaluation.views import ANY_ANGLE
 from samrot.geometry.groups import GROUPS
 from samrot.scoring import METRICS, mean
@@ -56,7 +56,7 @@ def summary_table(summary: dict[str, Any]) -> str:
 
 def canonicalizer_note(summary: dict[str, Any]) -> str:
     """What the first line says of the canonicalizer, if any method of the run had one."""
-    asked = any(find_method(method).needs_canonicalizer for method in summary["methods"])
+    asked = ask_canonicalizer(summary["methods"])
     return f"; canonicalizer: {summary['canonicalizer']}" if asked else ""
 
 

@@ -12,16 +12,15 @@ from torch.nn import functional as F
 
 from samrot.errors import InputError, check_choice
 from samrot.geometry import exact
+from samrot.geometry.canvas import PHOTO_FILL, canvas_size, centre_of
 from samrot.geometry.groups import D4, rotation_matrix
 from samrot.geometry.pose import Pose
 from samrot.geometry.rle import RLE, decode_mask, encode_mask
 from samrot.geometry.rotated_boxes import BOX_RULES, enclosing_half
 
-PHOTO_FILL = (123.675, 116.28, 103.53)  # SAM's pixel mean: its own padding is this colour
 LOGIT_FILL = -32.0  # of mask logits outside of the photo: never masked
 TIE = 1e-9  # pixels: a point between two pixels belongs to the later one, whatever the rounding
 GRID = 64  # snapped coordinates are multiples of 1/64 px
-CANVASES = ("same", "expand")
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class PlaneTransform:
             size_hw: (height, width) of the canonical photo.
             canvas: ``same`` keeps the size, ``expand`` makes room for all of the tilted photo.
         """
-        middle_hw = _canvas_size(size_hw, pose.tilt_deg, canvas)
+        middle_hw = canvas_size(size_hw, pose.tilt_deg, canvas)
         target_hw = exact.move_size(middle_hw, pose.element)
         return cls(size_hw, target_hw, 0, pose.tilt_deg, pose.element)._simplified()
 
@@ -81,7 +80,7 @@ class PlaneTransform:
         undo = D4.inverse(pose.element)
         if outline_xy is not None:
             outline_xy = exact.move_points(outline_xy, undo, size_hw)
-        target_hw = _canvas_size(exact.move_size(size_hw, undo), -pose.tilt_deg, canvas, outline_xy)
+        target_hw = canvas_size(exact.move_size(size_hw, undo), -pose.tilt_deg, canvas, outline_xy)
         return cls(size_hw, target_hw, undo, -pose.tilt_deg, 0)._simplified()
 
     @property
@@ -197,8 +196,8 @@ class PlaneTransform:
         points = exact.move_points(points_xy, self.before, self.source_hw)
         if self.is_exact:
             return points
-        warped = (points - _centre(self._warp_source_hw)) @ rotation_matrix(self.tilt_deg).T
-        warped = warped + _centre(self._warp_target_hw)
+        warped = (points - centre_of(self._warp_source_hw)) @ rotation_matrix(self.tilt_deg).T
+        warped = warped + centre_of(self._warp_target_hw)
         return exact.move_points(warped, self.after, self._warp_target_hw)
 
     def boxes(self, boxes_xyxy: np.ndarray, how: str = "ellipse") -> np.ndarray:
@@ -270,19 +269,15 @@ class PlaneTransform:
             )
 
 
-def _centre(size_hw: tuple[int, int]) -> np.ndarray:
-    return np.array([size_hw[1] / 2, size_hw[0] / 2])
-
-
 def _source_points(
     source_hw: tuple[int, int], target_hw: tuple[int, int], tilt_deg: float
 ) -> np.ndarray:
     """(H', W', 2) float64: where in the source of a warp each pixel centre comes from."""
     height, width = target_hw
     x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    offsets = np.stack([x, y], axis=-1) - _centre(target_hw)
+    offsets = np.stack([x, y], axis=-1) - centre_of(target_hw)
     turned: np.ndarray = offsets @ rotation_matrix(-tilt_deg).T
-    return turned + _centre(source_hw)
+    return turned + centre_of(source_hw)
 
 
 def _is_inside(points_xy: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
@@ -317,45 +312,3 @@ def xywh_to_xyxy(boxes_xywh: object) -> np.ndarray:
     """COCO boxes, (N, 4) as corner and size, to their two corners, float64."""
     boxes = np.array(boxes_xywh, dtype=np.float64).reshape(-1, 4)
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-
-
-def photo_outline(image: np.ndarray) -> np.ndarray | None:
-    """Where the photo ends that lies on a canvas of the colour ``PHOTO_FILL``.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-
-    Returns:
-        (K, 2) points, pixels, whose convex hull holds all that is of another colour; None for an
-        image without such a canvas, or of nothing else.
-    """
-    beside = np.rint(PHOTO_FILL)
-    corners = image[[0, 0, -1, -1], [0, -1, 0, -1]]
-    if not (corners == beside).all(axis=1).any():
-        return None
-    of_photo = (image != beside).any(axis=2)
-    rows = np.flatnonzero(of_photo.any(axis=1))
-    if len(rows) == 0:
-        return None
-    left = of_photo[rows].argmax(axis=1)
-    right = image.shape[1] - of_photo[rows, ::-1].argmax(axis=1)
-    ends = [np.stack([x, rows + edge], axis=1) for x in (left, right) for edge in (0, 1)]
-    return np.concatenate(ends).astype(np.float64)
-
-
-def _canvas_size(
-    size_hw: tuple[int, int],
-    tilt_deg: float,
-    canvas: str,
-    outline_xy: np.ndarray | None = None,
-) -> tuple[int, int]:
-    """(height, width) of what shows a tilted image; ``outline_xy`` as of ``to_canonical``."""
-    check_choice("canvas", canvas, CANVASES)
-    if canvas == "same" or tilt_deg == 0:
-        return size_hw
-    if outline_xy is None:
-        outline_xy = np.array([(x, y) for x in (0, size_hw[1]) for y in (0, size_hw[0])])
-    offsets = (outline_xy - _centre(size_hw)) @ rotation_matrix(tilt_deg).T
-    # Rounded before the ceiling: 10 + 1e-15 pixels are 10.
-    wide, tall = np.ceil(np.round(2 * np.abs(offsets).max(axis=0), 6))
-    return int(tall), int(wide)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from samrot.errors import InputError
-from samrot.geometry.plane import PHOTO_FILL, PlaneTransform
+from samrot.geometry.canvas import PHOTO_FILL
+from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose
 from samrot.geometry.rotated_boxes import residue_deg, shared_angles, upright_boxes
 from samrot.robust.pipeline import CanonicalFrame, CanonicalImage, Pipeline

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from samrot.canonicalizers import Canonicalizer
 from samrot.errors import InputError, check_choice, check_count
-from samrot.geometry.plane import GRID, PHOTO_FILL, PlaneTransform, photo_outline, snap_to_grid
+from samrot.geometry.canvas import PHOTO_FILL, photo_outline
+from samrot.geometry.plane import GRID, PlaneTransform, snap_to_grid
 from samrot.geometry.pose import Pose
 from samrot.geometry.rotated_boxes import residue_deg, snap_rotated, upright_boxes
 from samrot.robust.pose_sources import GivenPose, PoseSource

@@ -12,6 +12,7 @@ from pathlib import Path
 from samrot.errors import InputError
 
 SAMPLE = 4  # items that say what one takes
+UNCHECKED = 8  # so many together, in a process, are never too many
 SHARE = 0.8  # of what is free, that a batch may take: what is made of it takes some too
 # Limit of a container, of cgroups 2 and 1; a word, or a huge number, where there is none.
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")

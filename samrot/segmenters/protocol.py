@@ -11,11 +11,10 @@ import numpy as np
 import torch
 
 from samrot.errors import InputError
-from samrot.runtime.memory import SAMPLE, bytes_of_each, check_batch
+from samrot.runtime.memory import SAMPLE, UNCHECKED, bytes_of_each, check_batch
 from samrot.structures.prompts import Prompts
 from samrot.structures.segmentation import Segmentation
 
-MANY_IMAGES = 8  # together, above which their memory is checked
 _BYTES_OF_EACH: WeakKeyDictionary[Any, float | None] = WeakKeyDictionary()  # by segmenter
 
 
@@ -83,19 +82,9 @@ class Movable(Protocol):
 
 def move_encoding(encoding: Encoding, device: str) -> Encoding:
     """An encoding, for its segmenter on another device."""
-    return replace(encoding, features=_on_device(encoding.features, device))
+    from lightning_fabric.utilities import move_data_to_device
 
-
-def _on_device(features: Any, device: str) -> Any:
-    """What can be moved is, in lists, tuples and dicts too; all else stays as it is."""
-    if hasattr(features, "to"):
-        return features.to(device)
-    if isinstance(features, dict):
-        return {key: _on_device(value, device) for key, value in features.items()}
-    if isinstance(features, list | tuple):
-        moved = [_on_device(value, device) for value in features]
-        return type(features)(*moved) if hasattr(features, "_fields") else type(features)(moved)
-    return features
+    return replace(encoding, features=move_data_to_device(encoding.features, torch.device(device)))
 
 
 def encode_together(segmenter: Segmenter, images: Sequence[np.ndarray]) -> list[Encoding]:
@@ -120,7 +109,7 @@ def check_memory(segmenter: Segmenter, images: Sequence[np.ndarray], images_per_
     """
     if not isinstance(segmenter, BatchEncoder) or segmenter.device.type != "cpu":
         return
-    if len(images) <= MANY_IMAGES:
+    if len(images) <= UNCHECKED:
         return
     if segmenter not in _BYTES_OF_EACH:
         some = images[:SAMPLE]

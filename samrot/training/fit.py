@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from samrot.errors import InputError, check_choice, check_count, check_range
 from samrot.runtime.devices import is_fast_in_bfloat16
-from samrot.runtime.memory import SAMPLE, bytes_of_each, check_batch
+from samrot.runtime.memory import SAMPLE, UNCHECKED, bytes_of_each, check_batch
 from samrot.runtime.processes import launch
 from samrot.runtime.run_folder import RunFolder
 from samrot.training.workers import ReportingCollate, ReportingDataset
@@ -31,7 +31,6 @@ from samrot.training.workers import ReportingCollate, ReportingDataset
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-MANY_ITEMS = 8  # together in a process, above which their memory is checked
 SCHEDULES = ("cosine", "constant")
 SMOOTHING = 0.98  # of the curves on the progress bar
 
@@ -327,7 +326,7 @@ def _check_memory(fabric: Fabric, settings: FitSettings, objective: TrainingObje
     On a GPU nothing is checked: there the allocator has an error of its own.
     """
     together = settings.optim.batch_size // (settings.optim.accumulate * settings.nodes)
-    if fabric.device.type != "cpu" or together <= MANY_ITEMS * settings.devices:
+    if fabric.device.type != "cpu" or together <= UNCHECKED * settings.devices:
         return
     items = [objective.dataset[n] for n in range(SAMPLE)]
     batch = (objective.collate or default_collate)(items)

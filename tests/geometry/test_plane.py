@@ -11,11 +11,11 @@ import torch
 
 from samrot.errors import InputError
 from samrot.geometry import exact
+from samrot.geometry.canvas import photo_outline
 from samrot.geometry.groups import D4, rotation_matrix
 from samrot.geometry.plane import (
     LOGIT_FILL,
     PlaneTransform,
-    photo_outline,
     snap_to_grid,
     xywh_to_xyxy,
 )

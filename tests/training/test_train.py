@@ -135,7 +135,7 @@ def test_a_batch_that_does_not_fit(
         return settings(photos, tmp_path / out, optim=optim)
 
     measured = train(of_size("measured")).read_bytes()
-    monkeypatch.setattr("samrot.training.fit.MANY_ITEMS", 12)
+    monkeypatch.setattr("samrot.training.fit.UNCHECKED", 12)
     assert train(of_size("not")).read_bytes() == measured  # measuring leaves no trace
     monkeypatch.undo()
     monkeypatch.setattr("samrot.training.fit.bytes_of_each", lambda work: 2.0**30)

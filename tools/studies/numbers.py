@@ -67,14 +67,23 @@ class Number(NamedTuple):
 
     def row(self) -> dict[str, Any]:
         """The mean over the seeds and its 95 % interval over photos and seeds, as text."""
-        seeds, columns = self.drawn.shape
-        random = np.random.default_rng(SEED)
-        chosen = random.integers(seeds, size=(seeds, columns - 1))
-        resampled = np.take_along_axis(self.drawn[:, 1:], chosen, axis=0).mean(axis=0)
-        ends = interval(resampled) or (np.nan, np.nan)
-        numbers = (self.drawn[:, 0].mean(), *ends)
-        measured = (self.quantity, seeds, self.photos, *map(_text, numbers))
+        numbers = with_interval(over_seeds(self.drawn))
+        measured = (self.quantity, len(self.drawn), self.photos, *map(_text, numbers))
         return {**self.labels, **dict(zip(MEASURED, measured, strict=True))}
+
+
+def over_seeds(drawn: np.ndarray) -> np.ndarray:
+    """(S, 1 + R) values of S seeds to (1 + R,): their mean, and means of resampled seeds."""
+    seeds, columns = drawn.shape
+    chosen = np.random.default_rng(SEED).integers(seeds, size=(seeds, columns - 1))
+    resampled = np.take_along_axis(drawn[:, 1:], chosen, axis=0).mean(axis=0)
+    return np.concatenate([[drawn[:, 0].mean()], resampled])
+
+
+def with_interval(drawn: np.ndarray) -> tuple[float, float, float]:
+    """(1 + R,) values to the first, and the ends of its 95 % interval; NaN where there is none."""
+    low, high = interval(drawn[1:]) or (np.nan, np.nan)
+    return float(drawn[0]), low, high
 
 
 def of_one(labels: dict[str, Any], quantity: str, photos: int, drawn: np.ndarray) -> Number:

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from samrot.data.coco import DataSettings
+from samrot.data.coco import CocoDataset, DataSettings
+from samrot.errors import InputError
 from samrot.evaluation.prompts import PromptSettings
-from samrot.evaluation.runner import evaluate
 from samrot.evaluation.settings import EvaluateSettings
 from samrot.geometry.groups import C4
 from samrot.runtime.records import RecordStore
@@ -31,14 +31,22 @@ class PlainRun:
     """The plain segmenter on upright photos and their turns.
 
     Args:
-        settings: those of the evaluation, which is run, or continued, or read.
-        resamples: resamples of the photos.
+        folder: a finished evaluation with the method none at all four turns.
+        dataset: that it ran on.
+        resamples: resamples of the photos; 0 for none.
+
+    Raises:
+        InputError: if there are no records of such an evaluation.
     """
 
-    def __init__(self, settings: EvaluateSettings, resamples: int) -> None:
-        evaluate(settings)
-        dataset = settings.data.load()
-        records = list(RecordStore(Path(settings.out), None))
+    def __init__(self, folder: Path, dataset: CocoDataset, resamples: int) -> None:
+        store = RecordStore(folder, None)
+        if not store.is_merged:
+            raise InputError(
+                f"{folder} is no finished run of samrot evaluate that keeps matches, as those of "
+                "0.2.0 do; run it, to its end, with the method none at all four angles"
+            )
+        records = list(store)
         self.paths = [dataset.image_path(record["image_id"]) for record in records]
         self.sample = Sample(len(records), resamples)
         self._matches: list[list[Any]] = [
