@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import create_autospec
 
@@ -12,12 +13,14 @@ import pytest
 import torch
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 from segment_anything.modeling import Sam
+from segment_anything.utils.transforms import ResizeLongestSide
 from torch import nn
 
 import samrot
 from samrot.errors import InputError, NoImageError
 from samrot.geometry import exact
 from tests.conftest import random_photo, small_sam
+from tests.test_docs import blocks
 
 SIZE_HW = (60, 90)
 BOX = np.array([10.0, 12.0, 70.0, 40.0])
@@ -43,6 +46,36 @@ def set_at(sam: Sam, turns: int) -> samrot.RobustPredictor:
     return predictor
 
 
+def decode_elsewhere(sam: Sam) -> Callable[..., np.ndarray]:
+    """What a labelling tool decodes with: masks, of prompts in pixels, by parts of its own."""
+    transform = ResizeLongestSide(sam.image_encoder.img_size)
+
+    def decode(
+        embedding: torch.Tensor,
+        points: np.ndarray,
+        labels: np.ndarray,
+        box: np.ndarray,
+        size_hw: tuple[int, int],
+    ) -> np.ndarray:
+        resized = (
+            torch.as_tensor(transform.apply_coords(points, size_hw), dtype=torch.float)[None],
+            torch.as_tensor(labels, dtype=torch.int)[None],
+        )
+        boxes = torch.as_tensor(transform.apply_boxes(box[None], size_hw), dtype=torch.float)
+        with torch.no_grad():
+            sparse, dense = sam.prompt_encoder(points=resized, boxes=boxes, masks=None)
+            low, _ = sam.mask_decoder(
+                image_embeddings=embedding, image_pe=sam.prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse, dense_prompt_embeddings=dense,
+                multimask_output=True,
+            )  # fmt: skip
+            input_hw = transform.get_preprocess_shape(*size_hw, transform.target_length)
+            masks: np.ndarray = sam.postprocess_masks(low, input_hw, size_hw)[0].numpy() > 0
+        return masks
+
+    return decode
+
+
 @pytest.mark.parametrize("turns", range(4))
 def test_an_embedding_with_a_decoder_outside(turns: int, sam: Sam) -> None:
     """As a labelling tool does it: the embedding from here, the decoder from elsewhere."""
@@ -61,23 +94,26 @@ def test_an_embedding_with_a_decoder_outside(turns: int, sam: Sam) -> None:
     assert box is not None
     assert predictor.canonical_size == SIZE_HW
     assert np.abs(box - BOX).max() < 1e-9
-    transform = predictor.transform
-    resized = (
-        torch.as_tensor(transform.apply_coords(coords, SIZE_HW), dtype=torch.float)[None],
-        torch.as_tensor(labels, dtype=torch.int)[None],
-    )
-    boxes = torch.as_tensor(transform.apply_boxes(box[None], SIZE_HW), dtype=torch.float)
-    with torch.no_grad():
-        sparse, dense = sam.prompt_encoder(points=resized, boxes=boxes, masks=None)
-        low, _ = sam.mask_decoder(
-            image_embeddings=embedding, image_pe=sam.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse, dense_prompt_embeddings=dense, multimask_output=True,
-        )  # fmt: skip
-        input_hw = transform.get_preprocess_shape(*SIZE_HW, transform.target_length)
-        logits = sam.postprocess_masks(low, input_hw, SIZE_HW)[0].numpy()
-    masks = predictor.user_masks(logits > 0)
+    canonical = decode_elsewhere(sam)(embedding, coords, labels, box, SIZE_HW)
+    masks = predictor.user_masks(canonical)
     assert masks.shape == expected.shape
     assert np.array_equal(masks, expected > 0)
+
+
+def test_the_loop_that_the_document_shows(sam: Sam) -> None:
+    predictor = samrot.RobustPredictor(sam, "c4")
+    found = []
+    for turns in range(4):
+        points, box = exact.move_points(POINTS, turns, SIZE_HW), box_at(turns)
+        names = {
+            "predictor": predictor, "image": photo(turns), "point_coords": points,
+            "point_labels": LABELS, "box": box, "decode_elsewhere": decode_elsewhere(sam),
+        }  # fmt: skip
+        exec(blocks("docs/onnx.md", "python")[0], names)
+        masks, _, _ = predictor.predict(points, LABELS, box)
+        assert np.array_equal(names["masks"], masks)
+        found.append(exact.move_masks(masks, -turns % 4))
+    assert all(np.array_equal(masks, found[0]) for masks in found)
 
 
 def test_embeddings_that_are_kept(sam: Sam) -> None:
