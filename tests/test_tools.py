@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from studies.items import ITEMS
 from studies.numbers import read_rows
 
@@ -135,6 +137,20 @@ def test_compare_versions(scenes_folder: Path, tmp_path: Path, run: Run) -> None
     assert "| 0.25 | photo 1 at 0 |" in different.stdout
     assert "8 | 0 | 0 |" in (tmp_path / "same" / "compare_versions.md").read_text()
     assert compare(tmp_path / "nothing", other, "bad").returncode != 0
+
+
+@pytest.mark.filterwarnings("always:the .* was trained on:UserWarning")
+def test_draw_pictures(tmp_path: Path, run: Run) -> None:
+    drawn = ["symmetries", "turned", "rotated_boxes"]
+    done = run("tools/draw_pictures.py", str(tmp_path / "pictures"), "--only", *drawn)
+    assert done.returncode == 0, done.stderr
+    for name in drawn:
+        own, kept = (
+            np.asarray(Image.open(folder / f"{name}.jpg"), dtype=float)
+            for folder in (tmp_path / "pictures", TOOLS.parent / "docs" / "pictures")
+        )
+        assert own.shape == kept.shape
+        assert np.abs(own - kept).mean() < 1
 
 
 def test_bundle_weights(tmp_path: Path, run: Run) -> None:
