@@ -48,7 +48,7 @@ def test_options_belong_to_one_architecture() -> None:
 
 def test_trainings_that_items_share_have_one_name() -> None:
     names = {item: {t.name for t in list_trainings(item)} for item in TRAINED}
-    assert names["alignment"] & names["expressivity"], "the prior loss, of two networks"
+    assert names["alignment"] & names["training_photos"], "the prior loss, of upright photos"
     assert names["alignment"] & names["prior_strength"], "task and prior, at a beta of 1"
     for item in TRAINED:
         trainings = list_trainings(item)

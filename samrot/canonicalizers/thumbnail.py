@@ -14,6 +14,7 @@ from samrot.errors import check_choice, check_count
 FRAMES = ("square", "squares", "letterbox")
 FILL = 124.0  # letterbox bars: about the mean of photographs
 _WEIGHT_BITS = 20
+_VALUES_AT_ONCE = 2**16  # that are multiplied: what a cache holds
 
 
 @dataclass(frozen=True)
@@ -91,14 +92,23 @@ class Thumbnail:
 def _averaged(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The product of weights, (B, N), and values, (N, ...), float64 (B, ...).
 
-    Few of the weights are not 0, and those of a bin lie side by side: no others are multiplied.
+    Few of the weights are not 0, and those of a bin lie side by side: no others are multiplied. Not
+    by BLAS, whose threads would wait for those of torch, and a thumbnail take thrice as long.
     """
     rows = np.ascontiguousarray(values).reshape(len(values), -1)
+    is_used = weights != 0
+    first = is_used.argmax(axis=1)
+    after_last = weights.shape[1] - is_used[:, ::-1].argmax(axis=1)
+    span = max(int(np.where(is_used.any(axis=1), after_last - first, 0).max()), 1)
+    first = np.minimum(first, weights.shape[1] - span)
+    places = first[:, None] + np.arange(span)  # (B, span): the rows that a bin weighs
+    of_places = np.take_along_axis(weights, places, axis=1)
     averaged = np.empty((len(weights), rows.shape[1]))
-    first = (weights != 0).argmax(axis=1)
-    last = weights.shape[1] - (weights[:, ::-1] != 0).argmax(axis=1)
-    for bin_weights, start, stop, row in zip(weights, first, last, averaged, strict=True):
-        np.matmul(bin_weights[start:stop], rows[start:stop].astype(np.float64), out=row)
+    bins_at_once = max(_VALUES_AT_ONCE // (span * rows.shape[1]), 1)
+    for start in range(0, len(weights), bins_at_once):
+        some = slice(start, start + bins_at_once)
+        seen = rows[places[some]].astype(np.float64)
+        np.einsum("bs,bsn->bn", of_places[some], seen, out=averaged[some])
     return averaged.reshape(len(weights), *values.shape[1:])
 
 

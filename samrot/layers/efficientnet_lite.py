@@ -88,7 +88,7 @@ class MBConv(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(B, in_channels, H, W) to (B, out_channels, H / stride, W / stride), rounded up."""
         changed = self.layers(images)
-        return images + changed if self.residual else changed
+        return changed.add_(images) if self.residual else changed
 
 
 class EfficientNetLite(nn.Module):
