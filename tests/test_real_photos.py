@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 def test_bundled_canonicalizers_know_which_way_is_up(name: str, coco_mini: Path) -> None:
     canonicalizer = load_canonicalizer(name)
     poses = []
-    paths = list_images(coco_mini / "val2017")
+    paths = list_images(coco_mini / "val2017")[::3]
     for index, path in enumerate(paths):
         image = read_image(path, apply_exif=False)
         poses.append(canonicalizer.pose(image))

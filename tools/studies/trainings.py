@@ -24,6 +24,7 @@ from samrot.geometry.groups import C4
 from studies.settings import ROOT, merged, read_settings
 
 QUICK: dict[str, Any] = {
+    "workers": 0,
     "canonicalizer": {"size": 33},
     "optim": {"steps": 4, "batch_size": 2, "warmup_steps": 1},
 }
