@@ -21,6 +21,7 @@ class GCNN(nn.Module):
 
     def __init__(self, widths: Sequence[int] = (8, 16, 32, 64), dropout: float = 0.0) -> None:
         super().__init__()
+        self.size_step = 2 ** len(widths)
         layers: list[nn.Module] = [
             C4Conv2d(3, widths[0], 5, stride=2, padding=2, lifting=True),
             C4Norm(widths[0]),
@@ -37,7 +38,7 @@ class GCNN(nn.Module):
         self.head = PoseHead(widths[-1], dropout)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) to (B, 4); S - 1 divisible by 2^len(widths)."""
+        """(B, 3, S, S) to (B, 4); S - 1 divisible by ``size_step``."""
         return self.head(self.features(images))
 
 
@@ -77,6 +78,7 @@ class GWRN(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.size_step = 2 ** len(widths)
         self.lift = C4Conv2d(3, widths[0], 5, stride=2, padding=2, lifting=True)
         layers: list[nn.Module] = [C4ResidualBlock(widths[0], widths[0], 1)]
         for in_fields, out_fields in itertools.pairwise(widths):
@@ -87,5 +89,5 @@ class GWRN(nn.Module):
         self.head = PoseHead(widths[-1], dropout)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) to (B, 4); S - 1 divisible by 2^len(widths)."""
+        """(B, 3, S, S) to (B, 4); S - 1 divisible by ``size_step``."""
         return self.head(F.relu(self.norm(self.blocks(self.lift(images)))))

@@ -345,12 +345,21 @@ def _fitting(builder: Callable[..., nn.Module], options: dict[str, Any], **fixed
 def _assemble(network: nn.Module, settings: dict[str, Any]) -> Canonicalizer:
     check_range("canonicalizer mirror_below", settings["mirror_below"], 0, 1)
     check_range("canonicalizer aspect_log_odds", settings["aspect_log_odds"], -1e3, 1e3)
+    thumbnail = Thumbnail(settings["size"], settings["frame"])
+    step = getattr(network, "size_step", 1)
+    if (thumbnail.size - 1) % step:
+        larger = thumbnail.size + (1 - thumbnail.size) % step
+        raise InputError(
+            f"canonicalizer size is {thumbnail.size}; expected 1 more than a multiple of {step}, "
+            f"as {larger}, since the windows of this network would else lie off centre, and break "
+            "its law"
+        )
     build: Callable[..., Canonicalizer] = Canonicalizer
     if isinstance(network, PlainVectors):
         build = partial(VectorCanonicalizer, rule=TiltRule(settings["dead_band_deg"]))
     return build(
         network,
-        Thumbnail(settings["size"], settings["frame"]),
+        thumbnail,
         group=find_group(settings["group"]),
         mirror_average=settings["mirror_average"],
         mirror_below=settings["mirror_below"],

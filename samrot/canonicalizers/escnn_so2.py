@@ -70,7 +70,7 @@ class PlainVectors(nn.Module):
     ) -> None:
         super().__init__()
         make_conv = make_conv or _plain_conv
-        self.widths = tuple(widths)
+        self.widths, self.size_step = tuple(widths), 2 ** len(widths)
         layers: list[nn.Module] = [make_conv(0, widths[0], 7), GatedNorm(widths[0]), _pool()]
         for in_width, out_width in itertools.pairwise(widths):
             for width in (in_width, out_width):
@@ -81,7 +81,7 @@ class PlainVectors(nn.Module):
         self.scale = nn.Parameter(torch.tensor(10.0))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) to (B, 4) evidence for the quarter turns; S - 1 divisible by 2^len(widths).
+        """(B, 3, S, S) to (B, 4) evidence for the quarter turns; S - 1 divisible by ``size_step``.
 
         They are what a vector v has along the four axes: (v_x, v_y, -v_x, -v_y), so that the second
         over the first is the tangent of the angle, and their size how sure it is.

@@ -48,7 +48,7 @@ class PlainWRN(nn.Module):
 
     def __init__(self, widths: Sequence[int] = (8, 16, 32, 64), group: FiniteGroup = C4) -> None:
         super().__init__()
-        self.group = group
+        self.group, self.size_step = group, 2 ** len(widths)
         channels = [group.order * width for width in widths]
         self.lift = nn.Conv2d(3, channels[0], 5, 2, 2, bias=False)
         blocks = [PlainBlock(channels[0], channels[0], 1)]
@@ -58,7 +58,7 @@ class PlainWRN(nn.Module):
         self.head = nn.Conv2d(channels[-1], group.order, 1, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) to (B, |G|); S - 1 divisible by 2^len(widths)."""
+        """(B, 3, S, S) to (B, |G|); S - 1 divisible by ``size_step``."""
         features = F.relu(self.norm(self.blocks(self.lift(_seen(images, self.group)))))
         return self.head(features.mean((-2, -1), keepdim=True)).flatten(1)
 
@@ -82,6 +82,7 @@ class EscnnWRN(nn.Module):
         super().__init__()
         enn, space = _import_escnn(group)
         self.widths, self.group = tuple(widths), group
+        self.size_step = 2 ** len(widths)
         image = enn.FieldType(space, 3 * [space.trivial_repr])
         fields = [enn.FieldType(space, width * [space.regular_repr]) for width in widths]
         pose = enn.FieldType(space, [space.regular_repr])
@@ -96,7 +97,7 @@ class EscnnWRN(nn.Module):
         self._wrap = enn.GeometricTensor
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) to (B, |G|); S - 1 divisible by 2^len(widths)."""
+        """(B, 3, S, S) to (B, |G|); S - 1 divisible by ``size_step``."""
         seen = self._wrap(_seen(images, self.group), self.image_type)
         features = self.relu(self.norm(self.blocks(self.lift(seen))))
         pooled = features.tensor.mean((-2, -1), keepdim=True)

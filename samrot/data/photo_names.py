@@ -29,8 +29,9 @@ def name_photos(sources: Sequence[str], results: Sequence[Place]) -> dict[str, P
         InputError: if there is no source, one is no text or cannot be read, or two photos would get
             the same name.
     """
-    if not sources or not all(isinstance(source, str) for source in sources):
-        raise InputError(f"images is {sources}; expected files, folders and patterns")
+    is_list = isinstance(sources, list | tuple) and len(sources) > 0
+    if not is_list or not all(isinstance(source, str) and source for source in sources):
+        raise InputError(f"images is {sources!r}; expected a list of files, folders and patterns")
     photos: dict[str, Place] = {}
     for source in sources:
         is_empty = True

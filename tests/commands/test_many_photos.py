@@ -125,6 +125,7 @@ def test_sources_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str
     (tmp_path / "up.txt").write_text("../x.png\n")
     for source, message in (
         ("memory://nowhere/x.png", "memory://nowhere/x.png does not exist, or holds no photo"),
+        ("", "images is ['']; expected a list of files, folders and patterns"),
         ("nothing://x", "nothing://x cannot be reached (Protocol not known: nothing"),
         (str(tmp_path / "torn.tar"), "torn.tar cannot be read as a tar file"),
         (str(tmp_path / "none.tar"), "none.tar does not exist; expected a tar file"),
