@@ -388,6 +388,8 @@ def _parse(name: str, arguments: list[str]) -> Any:
             return parsed
         values = vars(parser.instantiate(parsed))
         values.pop("config")
+        if values.get("out") == "":  # which would be the current folder
+            raise InputError("out is ''; expected a folder")
         return settings_class(**values)
     except InputError:
         raise

@@ -175,9 +175,10 @@ def list_images(folder: str | Path) -> list[Path]:
         MissingFileError: if there is no such folder.
         InputError: if it holds no image, or a folder in it cannot be read.
     """
+    if folder == "" or not Path(folder).is_dir():  # Path("") is the current folder
+        name = folder or "''"
+        raise MissingFileError(f"image folder {name} does not exist; expected a folder of photos")
     folder = Path(folder)
-    if not folder.is_dir():
-        raise MissingFileError(f"image folder {folder} does not exist; expected a folder of photos")
 
     def refuse(error: OSError) -> None:
         raise InputError(
