@@ -38,9 +38,12 @@ def alone_in(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def die_with_parent() -> None:
-    """End this process as soon as the one that started it is gone, ``kill -9`` included."""
-    parent = os.getppid()
+def die_with_parent(parent: int) -> None:
+    """End this process as soon as the one that started it is gone, ``kill -9`` included.
+
+    Args:
+        parent: its process id, which the parent tells, for it may be gone already.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:

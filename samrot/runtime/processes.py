@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 _SHARED = "SAMROT_SHARED_FOLDER"  # environment variable: where the processes of a run meet
+_FIRST = "SAMROT_FIRST_PROCESS"  # environment variable: id of the process that starts the others
 _FAILED = "failed"  # file in it, made by the first to fail
 _WATCH_SECONDS = 0.1
 # How long the first to finish its share waits for the last; one that dies is noticed at once.
@@ -71,14 +72,15 @@ def launch(device: str, devices: int = 1, nodes: int = 1) -> Fabric:
             f"({error}); samrot doctor lists it"
         ) from error
     alone = devices == 1 or os.environ.get("TORCHELASTIC_RUN_ID")  # or torchrun sees to them
-    if not alone and _SHARED not in os.environ:
-        _share_failures()
+    if not alone:
+        if _SHARED not in os.environ:
+            _share_failures()
+        elif (first := int(os.environ[_FIRST])) != os.getpid():
+            die_with_parent(first)  # also while it waits for the others
     fabric.launch()
     _global_rank = fabric.global_rank
     if fabric.global_rank:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
-        if not alone:
-            die_with_parent()
     return fabric
 
 
@@ -119,7 +121,7 @@ def _share_failures() -> None:
     """Make the place where the processes of a run tell each other, and end with the others."""
     folder = tempfile.mkdtemp(prefix="samrot_")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ[_SHARED] = folder
+    os.environ[_SHARED], os.environ[_FIRST] = folder, str(os.getpid())
     failed = Path(folder) / _FAILED
 
     def watch() -> None:
