@@ -53,11 +53,8 @@ def small(architecture: str, frame: str, group: FiniteGroup = C4) -> Canonicaliz
     return canonicalizer.eval().double()
 
 
-# These take their time; how a photo is looked at does not depend on the network.
-LARGE = {
-    "orbit_lite0": "square", "orbit_lite1": "letterbox", "orbit_lite2": "square",
-    "escnn_so2": "square",
-}  # fmt: skip
+# The larger EfficientNets differ from the smallest in widths and depths alone.
+LARGE = {"orbit_lite1": "square", "orbit_lite2": "squares"}
 
 
 @pytest.mark.parametrize(
@@ -73,10 +70,8 @@ def test_roll_law(architecture: str, frame: str) -> None:
     assert_commutes(small(architecture, frame), tolerance=TOLERANCE.get(architecture))
 
 
-@pytest.mark.parametrize(
-    ("architecture", "frame"),
-    [*(("orbit_cnn", frame) for frame in FRAMES), ("orbit_lite0", "square")],
-)
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("architecture", ["orbit_cnn", "orbit_lite0"])
 def test_law_of_mirror_images(architecture: str, frame: str) -> None:
     assert_commutes(small(architecture, frame, D4), D4)
     assert_commutes(small(architecture, frame, D4).float(), D4, image=random_photo(8, 41, 64))

@@ -34,6 +34,7 @@ def vit() -> SamSegmenter:
     ("settings", "tolerance"),
     [
         ({"attention": "sdpa"}, 1e-5),
+        ({"dtype": "bfloat16"}, 0.05),
         ({"attention": "sdpa", "dtype": "bfloat16"}, 0.05),
     ],
 )
