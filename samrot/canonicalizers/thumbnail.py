@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -77,39 +78,58 @@ class Thumbnail:
 
     def _sample(self, image: np.ndarray, side: int, place: int) -> np.ndarray:
         height, width = image.shape[:2]
-        rows, row_start, row_stop = area_weights(height, side, self.size, place)
-        columns, column_start, column_stop = area_weights(width, side, self.size, place)
-        seen = image[row_start:row_stop, column_start:column_stop]
+        rows = _area_windows(height, side, self.size, place)
+        columns = _area_windows(width, side, self.size, place)
+        seen = image[rows.start : rows.stop, columns.start : columns.stop]
         # (size, w, 3), then its columns first: (size, size, 3) of columns, rows, channels.
         of_rows = _averaged(rows, seen)
         sampled = _averaged(columns, of_rows.transpose(1, 0, 2)).transpose(2, 1, 0)
         if self.frame != "letterbox":
             return sampled
-        covered = np.outer(rows.sum(axis=1), columns.sum(axis=1))
+        covered = np.outer(rows.weights.sum(axis=1), columns.weights.sum(axis=1))
         return sampled + (1.0 - covered) * FILL
 
 
-def _averaged(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The product of weights, (B, N), and values, (N, ...), float64 (B, ...).
+class _Windows(NamedTuple):
+    """What each of B bins averages on one axis: K pixels side by side.
 
-    Few of the weights are not 0, and those of a bin lie side by side: no others are multiplied. Not
-    by BLAS, whose threads would wait for those of torch, and a thumbnail take thrice as long.
+    Args:
+        weights: (B, K) float64, of those pixels.
+        places: (B, K) int, which pixels they are, from ``start``.
+        start, stop: range of pixels that any bin weighs.
     """
-    rows = np.ascontiguousarray(values).reshape(len(values), -1)
+
+    weights: np.ndarray
+    places: np.ndarray
+    start: int
+    stop: int
+
+
+@lru_cache(maxsize=256)
+def _area_windows(length: int, side: int, size: int, place: int) -> _Windows:
+    """The few weights of ``area_weights`` that are not 0; arguments as there."""
+    weights, start, stop = area_weights(length, side, size, place)
     is_used = weights != 0
     first = is_used.argmax(axis=1)
     after_last = weights.shape[1] - is_used[:, ::-1].argmax(axis=1)
     span = max(int(np.where(is_used.any(axis=1), after_last - first, 0).max()), 1)
-    first = np.minimum(first, weights.shape[1] - span)
-    places = first[:, None] + np.arange(span)  # (B, span): the rows that a bin weighs
-    of_places = np.take_along_axis(weights, places, axis=1)
-    averaged = np.empty((len(weights), rows.shape[1]))
-    bins_at_once = max(_VALUES_AT_ONCE // (span * rows.shape[1]), 1)
-    for start in range(0, len(weights), bins_at_once):
+    places = np.minimum(first, weights.shape[1] - span)[:, None] + np.arange(span)
+    return _Windows(np.take_along_axis(weights, places, axis=1), places, start, stop)
+
+
+def _averaged(bins: _Windows, values: np.ndarray) -> np.ndarray:
+    """The averages, (B, ...) float64, of values, (stop - start, ...), in B bins.
+
+    Not by BLAS, whose threads would wait for those of torch, and a thumbnail take thrice as long.
+    """
+    rows = np.ascontiguousarray(values).reshape(len(values), -1)
+    averaged = np.empty((len(bins.places), rows.shape[1]))
+    bins_at_once = max(_VALUES_AT_ONCE // (bins.places.shape[1] * rows.shape[1]), 1)
+    for start in range(0, len(averaged), bins_at_once):
         some = slice(start, start + bins_at_once)
-        seen = rows[places[some]].astype(np.float64)
-        np.einsum("bs,bsn->bn", of_places[some], seen, out=averaged[some])
-    return averaged.reshape(len(weights), *values.shape[1:])
+        seen = rows[bins.places[some]].astype(np.float64)
+        np.einsum("bk,bkn->bn", bins.weights[some], seen, out=averaged[some])
+    return averaged.reshape(len(averaged), *values.shape[1:])
 
 
 @lru_cache(maxsize=256)
