@@ -8,17 +8,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 import samrot
 from samrot.data.scenes import draw_scene
-from samrot.drawing.overlays import DrawnObject, draw_objects, panel
+from samrot.drawing.overlays import DrawnObject, draw_objects, in_rows, panel
 from samrot.geometry import exact
 from samrot.geometry.groups import D4
-from samrot.geometry.plane import PlaneTransform
+from samrot.geometry.plane import PlaneTransform, xywh_to_xyxy
 from samrot.geometry.pose import element_exif
 from samrot.geometry.rle import encode_mask
 from samrot.robust.pipeline import Pipeline, find_frame
@@ -56,11 +57,8 @@ def read_scene(count: int = 4) -> Photo:
     """An upright scene and its largest objects."""
     scene = draw_scene(np.random.default_rng(SEED), (360, 480))
     largest = np.argsort(-scene.masks.sum(axis=(1, 2)))[:count]
-    boxes = []
-    for mask in scene.masks[largest]:
-        (rows,), (columns,) = np.nonzero(mask.any(axis=1)), np.nonzero(mask.any(axis=0))
-        boxes.append([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
-    return Photo(scene.image, np.array(boxes, dtype=float))
+    boxes = [coco_mask.toBbox(encode_mask(mask)) for mask in scene.masks[largest]]
+    return Photo(scene.image, xywh_to_xyxy(boxes))
 
 
 def objects_of(masks: np.ndarray, prompts: Prompts | None = None) -> list[DrawnObject]:
@@ -69,13 +67,6 @@ def objects_of(masks: np.ndarray, prompts: Prompts | None = None) -> list[DrawnO
         DrawnObject(encode_mask(mask), prompt=prompts and prompts[n : n + 1])
         for n, mask in enumerate(masks)
     ]
-
-
-def row_of(panels: list[np.ndarray], columns: int | None = None) -> np.ndarray:
-    """Panels of one size, in rows of so many."""
-    columns = columns or len(panels)
-    rows = [np.concatenate(panels[i : i + columns], 1) for i in range(0, len(panels), columns)]
-    return np.concatenate(rows)
 
 
 def draw_symmetries(scene: Photo, segmenter: Segmenter) -> np.ndarray:
@@ -87,7 +78,7 @@ def draw_symmetries(scene: Photo, segmenter: Segmenter) -> np.ndarray:
         )
         for element in range(D4.order)
     ]
-    return row_of(panels, 4)
+    return in_rows(panels, 4)
 
 
 def draw_way(photo: Photo, segmenter: Segmenter, canonicalizer: str, tilt: str) -> np.ndarray:
@@ -109,12 +100,11 @@ def draw_way(photo: Photo, segmenter: Segmenter, canonicalizer: str, tilt: str) 
         ("3. segmented there", upright, inside, canonical),
         ("4. masks moved back", photo.image, masks, prompts),
     )
-    return row_of(
-        [
-            panel([draw_objects(shown, objects_of(those, asked))], label)
-            for label, shown, those, asked in stations
-        ]
-    )
+    panels = [
+        panel([draw_objects(shown, objects_of(those, asked))], label)
+        for label, shown, those, asked in stations
+    ]
+    return in_rows(panels, len(panels))
 
 
 def draw_turned(scene: Photo, segmenter: Segmenter) -> np.ndarray:
@@ -147,7 +137,7 @@ def draw_rotated_boxes(scene: Photo, segmenter: Segmenter) -> np.ndarray:
     ):
         masks = predictor.predict_prompts(prompts).masks[:, 0].cpu().numpy()
         panels.append(panel([draw_objects(photo, objects_of(masks, prompts))], label, cell=420))
-    return row_of(panels)
+    return in_rows(panels, len(panels))
 
 
 def draw_everything(scene: Photo, segmenter: Segmenter) -> np.ndarray:
@@ -164,10 +154,10 @@ def draw_everything(scene: Photo, segmenter: Segmenter) -> np.ndarray:
             masks = masks.reshape(-1, *photo.shape[:2])
             text = f"{label}, {D4.names[element]} degrees: {len(masks)} masks"
             panels.append(panel([draw_objects(photo, objects_of(masks))], text))
-    return row_of(panels)
+    return in_rows(panels, len(panels))
 
 
-PICTURES: dict[str, Callable[[Photo, Any], np.ndarray]] = {
+PICTURES: dict[str, Callable[[Photo, Segmenter], np.ndarray]] = {
     "symmetries": draw_symmetries,
     "turned": draw_turned,
     "tilted": draw_tilted,

@@ -133,6 +133,14 @@ def panel(images: Sequence[np.ndarray], label: str, cell: int = CELL) -> np.ndar
     return np.asarray(square)
 
 
+def in_rows(panels: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    """Panels of one size, (H, W, 3) uint8, in rows of so many, the last filled up with white."""
+    blank = np.full_like(panels[0], 255)
+    filled = [*panels, *[blank] * (-len(panels) % columns)]
+    rows = [np.concatenate(filled[i : i + columns], 1) for i in range(0, len(filled), columns)]
+    return np.concatenate(rows)
+
+
 def _scaled(image: np.ndarray, scale: float) -> np.ndarray:
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from samrot.drawing.overlays import in_rows
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -33,8 +35,4 @@ def plot_reliability(
 
 def contact_sheet(panels: Sequence[np.ndarray], path: Path) -> None:
     """Panels of one size in rows."""
-    columns = min(COLUMNS, len(panels))
-    blank = np.full_like(panels[0], 255)
-    filled = [*panels, *[blank] * (-len(panels) % columns)]
-    rows = [np.concatenate(filled[i : i + columns], 1) for i in range(0, len(filled), columns)]
-    Image.fromarray(np.concatenate(rows)).save(path)
+    Image.fromarray(in_rows(panels, min(COLUMNS, len(panels)))).save(path)
