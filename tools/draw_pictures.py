@@ -22,7 +22,8 @@ from samrot.geometry.groups import D4
 from samrot.geometry.plane import PlaneTransform, xywh_to_xyxy
 from samrot.geometry.pose import element_exif
 from samrot.geometry.rle import encode_mask
-from samrot.robust.pipeline import Pipeline, find_frame
+from samrot.robust.frames import find_frame
+from samrot.robust.pipeline import Pipeline
 from samrot.segmenters import Segmenter
 from samrot.structures.prompts import Prompts
 

@@ -1,13 +1,9 @@
 """Floor 4: canonicalizers, their checkpoints, and the bundled weights."""
 
 from samrot.canonicalizers.architectures import CANONICALIZERS
+from samrot.canonicalizers.building import build_canonicalizer, load_imagenet_weights
 from samrot.canonicalizers.canonicalizer import Canonicalizer
-from samrot.canonicalizers.checkpoints import (
-    build_canonicalizer,
-    load_base_weights,
-    load_imagenet_weights,
-    save_canonicalizer,
-)
+from samrot.canonicalizers.checkpoints import load_base_weights, save_canonicalizer
 from samrot.canonicalizers.hub import push_to_hub, save_pretrained
 from samrot.canonicalizers.loading import (
     CanonicalizerChoice,

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from samrot.canonicalizers.building import load_imagenet_weights
 from samrot.canonicalizers.canonicalizer import Canonicalizer
-from samrot.canonicalizers.checkpoints import load_checkpoint, load_imagenet_weights
+from samrot.canonicalizers.checkpoints import load_checkpoint
 from samrot.canonicalizers.hub import SCHEME, load_pretrained
 from samrot.canonicalizers.law import law_violations
 from samrot.errors import InputError

@@ -16,7 +16,7 @@ from samrot.commands.segment_results import result_folders, write_dataset
 from samrot.data.photo_names import name_photos
 from samrot.data.prompt_files import prompts_from_numbers, read_prompts
 from samrot.errors import InputError, check_choice, check_range
-from samrot.robust.pipeline import TILT_POLICIES
+from samrot.robust.frames import TILT_POLICIES
 from samrot.runtime.runner import Job, run_job
 from samrot.segmenters import SegmenterSettings
 from samrot.structures.prompts import Prompts

@@ -13,7 +13,7 @@ from samrot.canonicalizers import CanonicalizerChoice
 from samrot.commands.web_page import build_page
 from samrot.commands.web_session import SideBySide
 from samrot.errors import InputError, check_choice, check_count, check_range
-from samrot.robust.pipeline import TILT_POLICIES
+from samrot.robust.frames import TILT_POLICIES
 from samrot.segmenters import SegmenterWeights, load_segmenter
 
 # Fonts of the machine: those of gradio's own themes come from elsewhere.

@@ -13,7 +13,8 @@ from samrot.evaluation.methods import Method, find_method
 from samrot.evaluation.prompts import ViewPrompts
 from samrot.evaluation.views import OrbitView
 from samrot.geometry.rle import RLE
-from samrot.robust.pipeline import CanonicalFrame, CanonicalImage
+from samrot.robust.frames import CanonicalFrame
+from samrot.robust.pipeline import CanonicalImage
 
 STAGES = ("read", "canonicalize", "prompt", "encode", "decode", "record")
 

@@ -20,7 +20,7 @@ from samrot.geometry.pose import Pose, factor_angle
 from samrot.geometry.rotated_boxes import minimum_area_box, upright_boxes
 from samrot.models import Detector, load_detector
 from samrot.robust.canonicalized import checked
-from samrot.robust.pipeline import CanonicalFrame
+from samrot.robust.frames import CanonicalFrame
 from samrot.structures.detections import Detections
 from samrot.structures.prompts import Prompts
 

@@ -14,7 +14,7 @@ from samrot.errors import InputError, check_choice, check_count
 from samrot.evaluation.methods import POSE_METHODS, ask_canonicalizer, find_method
 from samrot.evaluation.prompts import PromptSettings
 from samrot.evaluation.views import ANGLES, OrbitView, check_views, find_views
-from samrot.robust.pipeline import TILT_POLICIES
+from samrot.robust.frames import TILT_POLICIES
 from samrot.scoring import SCORERS
 from samrot.segmenters import SegmenterSettings
 

@@ -12,7 +12,12 @@ from samrot.canonicalizers import Canonicalizer, as_canonicalizer
 from samrot.errors import InputError, check_choice
 from samrot.models.classifiers import check_scores
 from samrot.models.detectors import Detector
-from samrot.robust.pipeline import SCORES_CANVAS, TILT_POLICIES, CanonicalFrame, walk
+from samrot.robust.frames import (
+    SCORES_CANVAS,
+    TILT_POLICIES,
+    CanonicalFrame,
+    walk,
+)
 from samrot.structures.detections import Detections
 from samrot.structures.image import check_image
 

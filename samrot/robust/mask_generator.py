@@ -24,7 +24,7 @@ from samrot.errors import InputError, check_choice
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose, as_pose
 from samrot.geometry.rle import decode_mask
-from samrot.robust.pipeline import TILT_POLICIES, CanonicalFrame, walk
+from samrot.robust.frames import TILT_POLICIES, CanonicalFrame, walk
 from samrot.robust.pose_sources import UPRIGHT, GivenPose, PoseSource
 from samrot.robust.predictor import RobustPredictor, Tensors
 from samrot.segmenters import EVERYTHING_THRESHOLDS, SamSegmenter, Segmenter, as_segmenter

@@ -13,7 +13,8 @@ from samrot.geometry.canvas import PHOTO_FILL
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose
 from samrot.geometry.rotated_boxes import residue_deg, shared_angles, upright_boxes
-from samrot.robust.pipeline import CanonicalFrame, CanonicalImage, Pipeline
+from samrot.robust.frames import CanonicalFrame
+from samrot.robust.pipeline import CanonicalImage, Pipeline
 from samrot.structures.prompts import Prompts
 from samrot.structures.segmentation import Segmentation
 

@@ -12,7 +12,8 @@ import torch
 from samrot.canonicalizers import Canonicalizer
 from samrot.errors import InputError, check_choice
 from samrot.geometry.groups import C4
-from samrot.robust.pipeline import CanonicalFrame, CanonicalImage, Pipeline, find_frame
+from samrot.robust.frames import CanonicalFrame, find_frame
+from samrot.robust.pipeline import CanonicalImage, Pipeline
 from samrot.robust.pose_sources import (
     UPRIGHT,
     OrbitSource,

@@ -18,15 +18,14 @@ from samrot.canonicalizers import Canonicalizer, as_canonicalizer
 from samrot.errors import InputError, check_choice, check_count
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose, as_pose
+from samrot.robust.frames import TILT_POLICIES, find_frame
 from samrot.robust.image_state import ImageState, refusal
 from samrot.robust.object_frames import decode_each, encode_objects
 from samrot.robust.orbit import choose, find_frames, find_source
 from samrot.robust.pipeline import (
     PROMPTS_PER_BATCH,
-    TILT_POLICIES,
     CanonicalImage,
     Pipeline,
-    find_frame,
     gather,
 )
 from samrot.robust.pose_sources import GivenPose, OrbitSource, PoseSource

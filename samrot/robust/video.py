@@ -15,7 +15,7 @@ from torch import Tensor
 from samrot.canonicalizers import Canonicalizer, as_canonicalizer
 from samrot.errors import InputError, check_choice, check_count
 from samrot.geometry.pose import Pose, as_pose
-from samrot.robust.pipeline import TILT_POLICIES, CanonicalFrame
+from samrot.robust.frames import TILT_POLICIES, CanonicalFrame
 from samrot.robust.user_prompts import user_prompt
 from samrot.segmenters import load_video_model
 from samrot.structures.image import check_image

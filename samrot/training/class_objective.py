@@ -21,7 +21,7 @@ from samrot.geometry.groups import C4, C8, FiniteGroup
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose
 from samrot.models.classifiers import ClassifierNetwork, save_classifier
-from samrot.robust.pipeline import SCORES_CANVAS
+from samrot.robust.frames import SCORES_CANVAS
 from samrot.training.losses import prior_loss
 from samrot.training.network_objective import NetworkObjective, scores_of
 from samrot.training.pose_photos import epoch_order

@@ -20,7 +20,8 @@ from samrot.errors import InputError, check_choice, check_count, check_range
 from samrot.geometry.groups import C8, find_group
 from samrot.models.classifiers import ClassifierNetwork, load_classifier_network
 from samrot.training.class_objective import ClassAugmentation, ClassObjective, ClassViews
-from samrot.training.fit import OptimSettings, build_fabric, fit, open_run
+from samrot.training.fit import build_fabric, fit, open_run
+from samrot.training.fit_settings import OptimSettings
 from samrot.training.network_objective import NetworkFitSettings
 
 GROUPS = ("c4", "c8")

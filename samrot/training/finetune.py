@@ -17,7 +17,8 @@ from samrot.segmenters.loading import MINI_VERSIONS, mini_version
 from samrot.segmenters.lora import add_lora
 from samrot.segmenters.sam_mini import load_imagenet_encoder
 from samrot.structures.fingerprints import fingerprint, union
-from samrot.training.fit import FitSettings, OptimSettings, build_fabric, fit, open_run
+from samrot.training.fit import build_fabric, fit, open_run
+from samrot.training.fit_settings import FitSettings, OptimSettings
 from samrot.training.losses import MaskLossWeights
 from samrot.training.mask_objective import MaskObjective
 from samrot.training.prompted_views import PromptedViews, ViewSettings

@@ -9,8 +9,7 @@ run was interrupted.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,114 +17,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, default_collate
 from tqdm import tqdm
 
-from samrot.errors import InputError, check_choice, check_count, check_range
+from samrot.errors import InputError
 from samrot.runtime.devices import is_fast_in_bfloat16
 from samrot.runtime.memory import SAMPLE, UNCHECKED, bytes_of_each, check_batch
 from samrot.runtime.processes import launch
 from samrot.runtime.run_folder import RunFolder
+from samrot.training.fit_settings import FitSettings
+from samrot.training.objective import TrainingObjective
 from samrot.training.workers import ReportingCollate, ReportingDataset
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-SCHEDULES = ("cosine", "constant")
 SMOOTHING = 0.98  # of the curves on the progress bar
-
-
-@dataclass(kw_only=True)
-class OptimSettings:
-    """How it is trained: AdamW, linear warm-up, a schedule, averaged weights.
-
-    Args:
-        steps: optimiser steps; a finished run goes on to more of them where the schedule is
-            constant (the course of a cosine depends on its end).
-        schedule: learning rate after the warm-up: cosine (down to 0 at the last step) or constant.
-        batch_size: items per step, over all processes.
-        accumulate: pieces that each process cuts its share of a batch into, to save memory.
-        learning_rate: learning rate at its peak.
-        weight_decay: weight decay of AdamW.
-        warmup_steps: linear warm-up.
-        ema_decay: decay of the exponential moving average of the weights, which is what is saved.
-        bfloat16: autocast to bfloat16; by default where the device has instructions for it.
-    """
-
-    steps: int = 4000
-    schedule: str = "cosine"
-    batch_size: int = 64
-    accumulate: int = 1
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
-    warmup_steps: int = 200
-    ema_decay: float = 0.998
-    bfloat16: bool | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulate"):
-            check_count(f"optim.{name}", getattr(self, name), 1)
-        check_choice("optim.schedule", self.schedule, SCHEDULES)
-        check_count("optim.warmup_steps", self.warmup_steps, 0)
-        check_range("optim.learning_rate", self.learning_rate, 0)
-        check_range("optim.weight_decay", self.weight_decay, 0)
-        check_range("optim.ema_decay", self.ema_decay, 0, 1)
-
-    def learning_rate_at(self, step: int) -> float:
-        """Linear warm-up, then the schedule."""
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        if self.schedule == "constant":
-            return self.learning_rate
-        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-
-
-class TrainingObjective(nn.Module):
-    """What is trained, on what, and how it is judged. Subclasses fill in the rest.
-
-    Args:
-        model: the module whose weights are trained, averaged and saved; parameters that do not
-            require gradients are left alone.
-        dataset: an endless, repeatable stream: item n is a function of n and the seed alone.
-        checkpoint_name: file of the averaged weights in the run folder.
-        measure: name of the validation metric, higher is better, that picks the best checkpoint.
-    """
-
-    def __init__(
-        self, model: nn.Module, dataset: Dataset[Any], *, checkpoint_name: str, measure: str
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.dataset = dataset
-        self.checkpoint_name = checkpoint_name
-        self.measure = measure
-
-    collate: Callable[[list[Any]], Any] | None = None
-
-    def learning_rate_scales(self) -> list[tuple[nn.Module, float]]:
-        """Parts of the model, disjoint, and the factor of the learning rate of each."""
-        return [(self, 1.0)]
-
-    def forward(self, batch: Any, step: int) -> tuple[Tensor, dict[str, float]]:
-        """The mean loss of the items of a batch, and what to show of it.
-
-        Each item weighs the same, whatever else is in the batch: that is what makes the number of
-        processes irrelevant. Losses that are not to be shown are left out; NaN is skipped.
-        """
-        raise NotImplementedError
-
-    def validate(self, model: nn.Module, rank: int, world_size: int) -> Mapping[str, Tensor]:
-        """Sums over this process's share of the validation items: ``measure`` and ``count``.
-
-        Returns:
-            Empty where there is nothing to validate on.
-        """
-        raise NotImplementedError
-
-    def save(self, model: nn.Module, path: Path) -> None:
-        """Write the checkpoint that users load."""
-        raise NotImplementedError
 
 
 class SmoothedMetrics:
@@ -163,58 +70,6 @@ class BestCheckpoint:
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         """As of a module."""
         self.value = state["value"]
-
-
-@dataclass(kw_only=True)
-class FitSettings:
-    """What every training has, whatever is trained.
-
-    Args:
-        out: run folder; one that exists with the same settings is continued.
-        limit: largest number of photos, or clouds, trained on, evenly spaced; for a learning curve.
-        optim: how it is trained.
-        device: where the models run: cpu, cuda, cuda:1, mps, or auto.
-        devices: processes on this machine that share each batch; samrot starts them.
-        nodes: machines; with more than one, start samrot by ``torchrun``.
-        workers: processes that make items, for each training process; 0 for none.
-        tensorboard: write the curves for TensorBoard too, beside ``log.csv``.
-        seed: seed of everything random.
-        val_every: steps between measurements and checkpoints.
-    """
-
-    out: str
-    limit: int | None = None
-    optim: OptimSettings = field(default_factory=OptimSettings)
-    device: str = "cpu"
-    devices: int = 1
-    nodes: int = 1
-    workers: int = 1
-    tensorboard: bool = False
-    seed: int = 0
-    val_every: int = 500
-
-    def __post_init__(self) -> None:
-        for name in ("devices", "nodes", "val_every"):
-            check_count(name, getattr(self, name), 1)
-        check_count("workers", self.workers, 0, 1024)
-        check_count("seed", self.seed, 0, 2**32 - 1)
-        if self.limit is not None:
-            check_count("limit", self.limit, 1)
-
-    def within_limit(self, length: int) -> np.ndarray:
-        """Indices of those that are trained on, of so many items."""
-        kept = length if self.limit is None else min(self.limit, length)
-        return np.arange(kept) * length // max(1, kept)
-
-    @property
-    def may_grow(self) -> dict[str, str | None]:
-        """The steps, if what was trained is not lost by that; see ``RunFolder.open``."""
-        if self.optim.schedule == "constant":
-            return {"optim.steps": None}
-        return {
-            "optim.steps": f"the rate of a {self.optim.schedule} schedule depends on its last step,"
-            " so that optim.steps may grow with optim.schedule constant alone"
-        }
 
 
 def build_fabric(settings: FitSettings) -> Fabric:

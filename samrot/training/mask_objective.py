@@ -20,8 +20,8 @@ from samrot.geometry.plane import xywh_to_xyxy
 from samrot.robust.predictor import RobustPredictor
 from samrot.segmenters.sam_mini import MiniDecoder
 from samrot.structures.prompts import Prompts
-from samrot.training.fit import TrainingObjective
 from samrot.training.losses import MaskLossWeights, mask_iou, mask_losses
+from samrot.training.objective import TrainingObjective
 from samrot.training.prompted_views import PromptedView, PromptedViews
 
 SAM_LOSS = MaskLossWeights()

@@ -15,7 +15,8 @@ from torch.utils.data import Dataset
 
 from samrot.errors import InputError, check_range
 from samrot.robust.module import CanonicalizedModule
-from samrot.training.fit import FitSettings, TrainingObjective
+from samrot.training.fit_settings import FitSettings
+from samrot.training.objective import TrainingObjective
 
 NETWORK_FILE = "network.safetensors"
 CANONICALIZER_FILE = "canonicalizer.safetensors"

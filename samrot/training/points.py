@@ -13,7 +13,8 @@ from samrot.data.clouds import CloudDataset, CloudSettings
 from samrot.errors import InputError, check_choice, check_count, check_range
 from samrot.geometry.space import MIN_POINTS
 from samrot.models.point_networks import POINT_NETWORKS, PointNetwork, load_point_network
-from samrot.training.fit import OptimSettings, build_fabric, fit, open_run
+from samrot.training.fit import build_fabric, fit, open_run
+from samrot.training.fit_settings import OptimSettings
 from samrot.training.network_objective import NetworkFitSettings
 from samrot.training.point_objective import PRIORS, CloudAugmentation, CloudViews, PointObjective
 

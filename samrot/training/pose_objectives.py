@@ -17,9 +17,9 @@ from samrot.data.images import read_image
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose
 from samrot.robust.straight_through import canonical_images
-from samrot.training.fit import TrainingObjective
 from samrot.training.losses import orbit_contrastive_loss, prior_loss
 from samrot.training.mask_objective import normalised_squares, prompted_loss
+from samrot.training.objective import TrainingObjective
 from samrot.training.prompted_views import PromptedView, PromptedViews
 
 

@@ -19,7 +19,7 @@ from samrot.data.images import read_image
 from samrot.geometry.exact import move_image
 from samrot.geometry.groups import D4, rotation_matrix
 from samrot.geometry.pose import factor_angle
-from samrot.training.fit import TrainingObjective
+from samrot.training.objective import TrainingObjective
 from samrot.training.pose_photos import PosePhotos, tilted
 
 TARGET_SPREAD_DEG = 2.0  # of the Gaussian around the true tilt that the evidence is to be

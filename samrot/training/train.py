@@ -35,7 +35,9 @@ from samrot.runtime.run_folder import TRAINED_ON, RunFolder
 from samrot.segmenters import save_sam
 from samrot.structures.fingerprints import fingerprint, pack, union, unpack
 from samrot.training.finetune import TrainedSegmenterSettings, build_sam, sam_file_name
-from samrot.training.fit import FitSettings, TrainingObjective, build_fabric, fit, open_run
+from samrot.training.fit import build_fabric, fit, open_run
+from samrot.training.fit_settings import FitSettings
+from samrot.training.objective import TrainingObjective
 from samrot.training.pose_objectives import PoseObjective, ThroughSegmenterObjective, Weights
 from samrot.training.pose_photos import PoseAugmentation, PosePhotos
 from samrot.training.prompted_views import PromptedViews, ViewSettings

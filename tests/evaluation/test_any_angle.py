@@ -18,7 +18,7 @@ from samrot.evaluation.settings import EvaluateSettings
 from samrot.evaluation.views import find_views, name_group
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose
-from samrot.robust.pipeline import CanonicalFrame
+from samrot.robust.frames import CanonicalFrame
 from samrot.segmenters import SegmenterSettings
 from tests.evaluation.conftest import RODS
 

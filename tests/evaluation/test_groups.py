@@ -21,7 +21,7 @@ from samrot.geometry import exact
 from samrot.geometry.groups import D4
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose
-from samrot.robust.pipeline import find_frame
+from samrot.robust.frames import find_frame
 from samrot.robust.pose_sources import GivenPose
 from samrot.segmenters import SEGMENTERS, SegmenterSettings
 from samrot.structures.detections import Detections

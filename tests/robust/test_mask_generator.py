@@ -18,8 +18,8 @@ from samrot.geometry import exact
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose
 from samrot.geometry.rle import encode_mask
+from samrot.robust.frames import CanonicalFrame
 from samrot.robust.mask_generator import move_record
-from samrot.robust.pipeline import CanonicalFrame
 from samrot.segmenters import EVERYTHING_THRESHOLDS, EncoderSettings
 from tests.segmenters.test_contract import disc_photo
 

@@ -14,8 +14,8 @@ from samrot.geometry import exact
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose
 from samrot.geometry.rotated_boxes import corners_of, residue_deg
+from samrot.robust.frames import CanonicalFrame
 from samrot.robust.object_frames import DEAD_BAND_DEG, MOST_FRAMES, object_frames
-from samrot.robust.pipeline import CanonicalFrame
 from samrot.robust.predictor import RobustPredictor
 from samrot.segmenters import Encoding, Prompts, Segmentation
 from tests.conftest import SourceOfPoses, ThresholdSegmenter, random_photo, small_d4, small_sam

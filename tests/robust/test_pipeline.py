@@ -14,8 +14,8 @@ from samrot.geometry import exact
 from samrot.geometry.groups import D4
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose
+from samrot.robust.frames import CanonicalFrame, find_frame, walk
 from samrot.robust.mask_generator import RobustMaskGenerator
-from samrot.robust.pipeline import CanonicalFrame, find_frame, walk
 from samrot.robust.pose_sources import UPRIGHT, GivenPose
 from samrot.robust.predictor import RobustPredictor
 from samrot.segmenters import Encoding, Prompts, Segmentation

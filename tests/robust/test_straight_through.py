@@ -13,7 +13,7 @@ from samrot.geometry.exact import move_tensor
 from samrot.geometry.groups import C4, C8, FiniteGroup
 from samrot.geometry.plane import PlaneTransform
 from samrot.geometry.pose import Pose
-from samrot.robust.pipeline import SCORES_CANVAS, find_frame
+from samrot.robust.frames import SCORES_CANVAS, find_frame
 from samrot.robust.pose_sources import GivenPose
 from samrot.robust.straight_through import canonical_images
 from tests.conftest import random_photo

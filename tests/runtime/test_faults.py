@@ -30,7 +30,7 @@ from samrot.evaluation.settings import EvaluateSettings
 from samrot.geometry.pose import Pose
 from samrot.runtime.records import RecordAppender
 from samrot.segmenters import SegmenterSettings
-from samrot.training.fit import OptimSettings
+from samrot.training.fit_settings import OptimSettings
 from samrot.training.train import CanonicalizerSettings, TrainSettings, train
 from tests.conftest import SourceOfPoses, random_photo, write_coco
 

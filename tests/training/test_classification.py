@@ -28,7 +28,7 @@ from samrot.training.classification import (
     TrainingPhotoSettings,
     train_classifier,
 )
-from samrot.training.fit import OptimSettings
+from samrot.training.fit_settings import OptimSettings
 from tests.conftest import CLASSES, write_classes
 
 CONFIGS = sorted((Path(samrot.__file__).parent / "configs").glob("classification_*.yaml"))

@@ -20,7 +20,7 @@ from samrot.training.finetune import (
     TrainedSegmenterSettings,
     finetune,
 )
-from samrot.training.fit import OptimSettings
+from samrot.training.fit_settings import OptimSettings
 from samrot.training.mask_objective import (
     normalised_squares,
     predict_masks_per_prompt,

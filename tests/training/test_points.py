@@ -18,7 +18,7 @@ from samrot.errors import InputError
 from samrot.geometry.groups import SO3
 from samrot.geometry.space import move_points, rotation_about_z
 from samrot.models.point_networks import load_point_network
-from samrot.training.fit import OptimSettings
+from samrot.training.fit_settings import OptimSettings
 from samrot.training.point_objective import (
     CloudAugmentation,
     CloudViews,

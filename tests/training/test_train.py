@@ -21,7 +21,7 @@ from samrot.cli import main
 from samrot.data.photos import PhotoSettings
 from samrot.errors import InputError
 from samrot.geometry.exact import move_image
-from samrot.training.fit import OptimSettings
+from samrot.training.fit_settings import OptimSettings
 from samrot.training.losses import prior_loss
 from samrot.training.pose_photos import PoseAugmentation, PosePhotos
 from samrot.training.train import CanonicalizerSettings, TrainSettings, train

@@ -14,7 +14,7 @@ from benchmarks.racing import Timings, race
 from benchmarks.subjects import PHOTO_HW, Options, device, photo
 from samrot.canonicalizers import build_canonicalizer
 from samrot.data.scenes import draw_scene
-from samrot.robust.pipeline import find_frame
+from samrot.robust.frames import find_frame
 from samrot.training.losses import prior_loss
 
 BATCH = 32

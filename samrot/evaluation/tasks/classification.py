@@ -21,7 +21,7 @@ from samrot.evaluation.settings import RunSettings, sample
 from samrot.evaluation.views import GROUPS, OrbitView, find_views
 from samrot.geometry.plane import PlaneTransform
 from samrot.models.classifiers import Classifier, NetworkClassifier, load_classifier
-from samrot.robust.pipeline import SCORES_CANVAS, CanonicalFrame, find_frames
+from samrot.robust.frames import SCORES_CANVAS, CanonicalFrame, find_frames
 from samrot.robust.pose_sources import PoseSource
 from samrot.runtime.records import Record
 
