@@ -104,7 +104,10 @@ class Measure(NamedTuple):
 
 MEASURES: dict[str, Measure] = {
     "parameters": Measure(Subject.parameters),
-    "milliseconds": Measure(lambda s: s.context.sample.mean(s.said.milliseconds)),
+    "milliseconds": Measure(
+        lambda s: s.plain.sample.mean(s.context.said_masked(s.name, s.checkpoint).milliseconds),
+        of_masks=True,
+    ),
     "accuracy": Measure(lambda s: s.context.sample.mean(s.said.correct)),
     "calibration error": Measure(Subject.calibration_error),
     "KL divergence": Measure(Subject.smoothed_divergence),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import multiprocessing
 import os
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +14,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 import yaml
 from tqdm import tqdm
 
+from samrot.cli import main
 from samrot.data.photos import PhotoSettings, find_photos
 from samrot.errors import InputError
 from samrot.files import write_text
 from samrot.geometry.groups import C4
-from studies.settings import ROOT, merged, read_settings
+from studies.settings import merged, read_settings
+
+# Where there is a server to fork from, it has imported what all trainings need: some seconds each.
+PROCESSES = multiprocessing.get_context(
+    "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+)
+if PROCESSES.get_start_method() == "forkserver":
+    PROCESSES.set_forkserver_preload(["samrot.training.train"])
 
 QUICK: dict[str, Any] = {
     "workers": 0,
@@ -128,18 +137,24 @@ def _train(training: Training, photos: Photos, out: Path, jobs: int, device: str
         return 2
     header = ", ".join(f"{name} {value}" for name, value in training.labels.items())
     write_text(config, f"# {header}\n{yaml.safe_dump(settings, sort_keys=False)}")
-    threads = str(max((os.cpu_count() or 1) // jobs, 1))
-    with (folder / f"{training.name}.log").open("w") as log:
-        command = [
-            sys.executable, "-m", "samrot", "train", "--config", str(config),
-            "--out", str(folder / training.name), "--device", device,
-        ]  # fmt: skip
-        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {"OMP_NUM_THREADS": threads, "PYTHONPATH": os.pathsep.join(paths)}
-        done = subprocess.run(
-            command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | environment
-        )
-    return done.returncode
+    arguments = ["train", "--config", str(config), "--device", device]
+    arguments += ["--out", str(folder / training.name)]
+    process = PROCESSES.Process(
+        target=_run,
+        args=(arguments, folder / f"{training.name}.log", max((os.cpu_count() or 1) // jobs, 1)),
+    )
+    process.start()
+    process.join()
+    return int(process.exitcode or 0)
+
+
+def _run(arguments: Sequence[str], log: Path, threads: int) -> None:
+    """Runs samrot, in this process and to its end; what it says goes to a file."""
+    with log.open("w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    torch.set_num_threads(threads)
+    sys.exit(main(arguments))
 
 
 def resolve(settings: dict[str, Any], photos: Photos, poses_file: Path) -> dict[str, Any]:
