@@ -32,7 +32,7 @@ QUARTER, EIGHTH = 90.0, 45.0
 def turned(square: np.ndarray, angle_deg: float) -> tuple[np.ndarray, Pose]:
     """A square photo turned about its centre, of its own size, and the pose that it then has."""
     pose = find_views([angle_deg], None)[0].pose
-    return PlaneTransform.from_pose(pose, square.shape[:2]).image(square), pose
+    return PlaneTransform.from_pose(pose, (square.shape[0], square.shape[1])).image(square), pose
 
 
 def angle_error(canonicalizer: Canonicalizer, square: np.ndarray, angle_deg: float) -> float:

@@ -28,7 +28,7 @@ def middle(mask: np.ndarray) -> tuple[float, float]:
     """(x, y), the pixel of a mask, (H, W) bool, that is furthest from its edge."""
     depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)
     y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-    return x - 1 + 0.5, y - 1 + 0.5
+    return float(x) - 1 + 0.5, float(y) - 1 + 0.5
 
 
 def ious(found: np.ndarray, truths: np.ndarray) -> np.ndarray:

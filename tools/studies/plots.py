@@ -32,10 +32,11 @@ def draw(rows: Sequence[Row], axes: Mapping[str, Any], target: Path) -> None:
         middle = [float(row["value"]) for row in values]
         below = [m - low for m, low in zip(middle, ends[0], strict=True)]
         above = [high - m for m, high in zip(middle, ends[1], strict=True)]
-        style = {"marker": "o", "capsize": 2, "label": name}
         joined = "-" if "line" in axes else ""
         spread = [[max(0.0, number) for number in side] for side in (below, above)]
-        plot.errorbar(places, middle, yerr=spread, linestyle=joined, **style)
+        plot.errorbar(
+            places, middle, yerr=spread, linestyle=joined, marker="o", capsize=2, label=name
+        )
         numbers = [place for place in places if isinstance(place, float) and place > 0]
         if len(numbers) == len(places) > 1 and max(numbers) / min(numbers) > DECADES:
             plot.set_xscale("log")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,22 +52,23 @@ def scale(context: Context, settings: dict[str, Any]) -> Iterator[Number]:
     """Share of the canonicalizer in time and memory; how well a linear model of cost fits."""
     chosen = settings | settings["quick"] if context.quick else settings
     canonicalizer = samrot.load_canonicalizer(chosen["canonicalizer"], device=context.device)
-    on_gpu = chosen["segmenters_on_gpu"] if context.device != "cpu" else []
     sample = Sample(chosen["repeats"], context.resamples)
-    for name in (*chosen["segmenters"], *on_gpu):
+    for name in (*chosen["segmenters"], *chosen["large_segmenters"]):
         sam = build_sam(name).to(context.device)
         predictor = samrot.RobustPredictor(sam)
         shares = {"share of weights": weight_share(canonicalizer, sam, sample)}
         yield from _numbers({"segmenter": name, "longest side": "any"}, shares, sample)
         seconds: dict[Point, np.ndarray] = {}
-        for side in sorted((*chosen["sides"], *chosen["held_out_sides"])):
-            grid = itertools.product([side], (*chosen["boxes"], *chosen["held_out_boxes"]), (0, 1))
-            points = list(itertools.starmap(Point, grid))
+        fits = name in chosen["segmenters"]
+        sides = (*chosen["sides"], *chosen["held_out_sides"]) if fits else chosen["large_sides"]
+        boxes = (*chosen["boxes"], *chosen["held_out_boxes"]) if fits else chosen["boxes"][:1]
+        for side in sorted(sides):
+            points = list(itertools.starmap(Point, itertools.product([side], boxes, (0, 1))))
             image = photo(0, points[0].size_hw)
             contestants: dict[Any, Callable[[], object]] = {
                 point: _asker(predictor, image, point) for point in points
             }
-            contestants["canonicalizer"] = lambda image=image: canonicalizer.estimate(image)
+            contestants["canonicalizer"] = partial(canonicalizer.estimate, image)
             raced = race(contestants, chosen["repeats"])
             times = {key: np.array(values) for key, values in raced.items()}
             first = times[Point(side, chosen["boxes"][0], 1)]  # type: ignore[index]
@@ -85,13 +87,14 @@ def scale(context: Context, settings: dict[str, Any]) -> Iterator[Number]:
                 shares["share of peak memory"] = share(*peaks)
             yield from _numbers({"segmenter": name, "longest side": side}, shares, sample)
             seconds |= times  # type: ignore[arg-type]
-        held_out = [
-            point
-            for point in seconds
-            if point.side in chosen["held_out_sides"] or point.boxes in chosen["held_out_boxes"]
-        ]
-        errors = {"largest error of the cost model": model_error(seconds, held_out, sample)}
-        yield from _numbers({"segmenter": name, "longest side": "held out"}, errors, sample)
+        if fits:
+            held_out = [
+                point
+                for point in seconds
+                if point.side in chosen["held_out_sides"] or point.boxes in chosen["held_out_boxes"]
+            ]
+            errors = {"largest error of the cost model": model_error(seconds, held_out, sample)}
+            yield from _numbers({"segmenter": name, "longest side": "held out"}, errors, sample)
 
 
 def _numbers(

@@ -26,7 +26,7 @@ from samrot.geometry.groups import C4
 from studies.settings import merged, read_settings
 
 # Where there is a server to fork from, it has imported what all trainings need: some seconds each.
-PROCESSES = multiprocessing.get_context(
+PROCESSES: Any = multiprocessing.get_context(
     "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 )
 if PROCESSES.get_start_method() == "forkserver":
