@@ -92,15 +92,29 @@ def find_poses(
     paths: Sequence[Path],
     apply_exif: bool | None,
     before: Sequence[int],
-    above: float,
+    above: float | None,
 ) -> list[int]:
-    """The pose of each photo that a network is sure of; of the others what it was before."""
+    """The pose of each photo that a network is sure of; of the others what it was before.
+
+    Args:
+        checkpoint: the network's.
+        paths: the photos.
+        apply_exif: as of ``read_image``.
+        before: element that each was taken to be turned by.
+        above: probability of its pose above which it is sure; None: the median of these. What has
+            learned from photos of which many are turned is sure of none in absolute terms.
+    """
     canonicalizer = load_canonicalizer(checkpoint)
-    poses = []
-    for path, old in zip(tqdm(paths, desc="realign", unit="image"), before, strict=True):
-        pose = canonicalizer.estimate(read_image(path, apply_exif=apply_exif))
-        poses.append(pose.element if pose.confidence > above else old)
-    return poses
+    found = [
+        canonicalizer.estimate(read_image(path, apply_exif=apply_exif))
+        for path in tqdm(paths, desc="realign", unit="image")
+    ]
+    if above is None:
+        above = float(np.median([pose.confidence for pose in found]))
+    return [
+        pose.element if pose.confidence > above else old
+        for pose, old in zip(found, before, strict=True)
+    ]
 
 
 def draw_moved(

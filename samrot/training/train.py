@@ -124,7 +124,8 @@ class TrainSettings(FitSettings):
         realign: for photos that are not all upright: times that the network so far puts the photos
             upright that it is sure of, and is trained on; the steps are shared out evenly. Each
             round has a folder of its own, with the photos that were moved.
-        realign_above: probability of its pose above which a photo is moved then.
+        realign_above: probability of its pose above which a photo is moved then; the median of all
+            photos by default.
     """
 
     data: PhotoSettings = field(default_factory=PhotoSettings)
@@ -141,7 +142,7 @@ class TrainSettings(FitSettings):
     cache: bool = True
     labels: str | None = None
     realign: int = 0
-    realign_above: float = 0.9
+    realign_above: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -169,7 +170,8 @@ class TrainSettings(FitSettings):
                 "base is what is started from: leave init out"
             )
         check_count("realign", self.realign, 0, self.optim.steps - 1)
-        check_range("realign_above", self.realign_above, 0, 1)
+        if self.realign_above is not None:
+            check_range("realign_above", self.realign_above, 0, 1)
         any_angle = self.canonicalizer.architecture in OVER_ANY_ANGLE
         if any_angle and (self.task.weight or self.contrastive):
             raise InputError(

@@ -13,6 +13,7 @@ from samrot.canonicalizers import load_canonicalizer
 from samrot.data.images import read_image
 from samrot.errors import InputError
 from samrot.geometry.exact import move_image
+from samrot.training.realign import find_poses
 from samrot.training.train import TrainSettings, train
 from tests.training.test_train import photos, settings
 
@@ -51,6 +52,21 @@ def test_photos_that_are_turned_are_found_and_moved(some_turned: Path, tmp_path:
         for n in (0, 1)
     ]
     assert steps == ["12", "12"]
+
+
+def test_without_a_threshold_the_surer_half_is_moved(some_turned: Path, tmp_path: Path) -> None:
+    checkpoint = train(settings(some_turned, tmp_path / "run"))
+    paths = sorted(some_turned.glob("*.png"))
+    before = [4] * len(paths)  # of which no photo is
+    found = find_poses(str(checkpoint), paths, True, before, None)
+    canonicalizer = load_canonicalizer(checkpoint)
+    estimates = [canonicalizer.estimate(read_image(path)) for path in paths]
+    moved = [pose != 4 for pose in found]
+    assert sum(moved) == len(paths) // 2
+    for pose, estimate, is_moved in zip(found, estimates, moved, strict=True):
+        assert not is_moved or pose == estimate.element
+    least = min(e.confidence for e, m in zip(estimates, moved, strict=True) if m)
+    assert least > max(e.confidence for e, m in zip(estimates, moved, strict=True) if not m)
 
 
 def test_an_interrupted_run_goes_on(some_turned: Path, tmp_path: Path) -> None:
