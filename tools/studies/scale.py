@@ -52,24 +52,26 @@ def scale(context: Context, settings: dict[str, Any]) -> Iterator[Number]:
     """Share of the canonicalizer in time and memory; how well a linear model of cost fits."""
     chosen = settings | settings["quick"] if context.quick else settings
     canonicalizer = samrot.load_canonicalizer(chosen["canonicalizer"], device=context.device)
-    sample = Sample(chosen["repeats"], context.resamples)
     for name in (*chosen["segmenters"], *chosen["large_segmenters"]):
         sam = build_sam(name).to(context.device)
         predictor = samrot.RobustPredictor(sam)
+        fits = name in chosen["segmenters"]
+        repeats = chosen["repeats" if fits else "large_repeats"]
+        sample = Sample(repeats, context.resamples)
         shares = {"share of weights": weight_share(canonicalizer, sam, sample)}
         yield from _numbers({"segmenter": name, "longest side": "any"}, shares, sample)
         seconds: dict[Point, np.ndarray] = {}
-        fits = name in chosen["segmenters"]
         sides = (*chosen["sides"], *chosen["held_out_sides"]) if fits else chosen["large_sides"]
         boxes = (*chosen["boxes"], *chosen["held_out_boxes"]) if fits else chosen["boxes"][:1]
         for side in sorted(sides):
-            points = list(itertools.starmap(Point, itertools.product([side], boxes, (0, 1))))
+            grid = itertools.product([side], boxes, (0, 1) if fits else (1,))
+            points = list(itertools.starmap(Point, grid))
             image = photo(0, points[0].size_hw)
             contestants: dict[Any, Callable[[], object]] = {
                 point: _asker(predictor, image, point) for point in points
             }
             contestants["canonicalizer"] = partial(canonicalizer.estimate, image)
-            raced = race(contestants, chosen["repeats"])
+            raced = race(contestants, repeats)
             times = {key: np.array(values) for key, values in raced.items()}
             first = times[Point(side, chosen["boxes"][0], 1)]  # type: ignore[index]
             shares = {

@@ -24,6 +24,7 @@ from studies.policies import needed_run
 from studies.precision import PlainRun, once
 from studies.trainings import Training, list_trainings
 
+SHUFFLES = 20
 UPRIGHT = np.eye(C4.order)[0]  # the poses of the photos that a segmenter was trained on
 
 
@@ -56,6 +57,12 @@ class Subject:
     def precision(self) -> np.ndarray:
         """(1 + R,) AP with it."""
         return self.plain.precision(once(self.errors_masked))
+
+    def shuffled_precision(self) -> np.ndarray:
+        """(1 + R,) AP if other photos had these errors, the mean of some shuffles of them."""
+        random = np.random.default_rng(SEED)
+        shuffles = [once(random.permutation(self.errors_masked)) for _ in range(SHUFFLES)]
+        return np.mean([self.plain.precision(weights) for weights in shuffles], axis=0)
 
     def of_poses(self, statistic: Callable[[np.ndarray], float]) -> np.ndarray:
         """(1 + R,) values of a statistic of the shares of photos left turned by each turn."""
@@ -120,6 +127,7 @@ MEASURES: dict[str, Measure] = {
     "AP": Measure(lambda s: s.precision, of_masks=True),
     "retention": Measure(lambda s: s.precision / s.plain.at_turns[0], of_masks=True),
     "AP predicted": Measure(lambda s: s.plain.predicted(s.errors_masked), of_masks=True),
+    "AP, errors shuffled": Measure(Subject.shuffled_precision, of_masks=True),
     "AP less predicted": Measure(
         lambda s: s.precision - s.plain.predicted(s.errors_masked), of_masks=True
     ),
