@@ -9,6 +9,7 @@ from typing import Any
 from samrot.files import replacing
 
 Row = Mapping[str, str]
+DISTINCT = 10  # colours of matplotlib's own cycle
 DECADES = 100.0  # a span of numbers above which their axis is logarithmic
 
 
@@ -21,12 +22,15 @@ def draw(rows: Sequence[Row], axes: Mapping[str, Any], target: Path) -> None:
             joined each, if any; ``diagonal``, whether to show where the two are equal.
         target: the file.
     """
-    from matplotlib import rc_context
+    from matplotlib import colormaps, rc_context
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     plot = figure.add_subplot(xlabel=axes["x"], ylabel=axes["y"])
-    for name, points in _lines(rows, axes).items():
+    lines = _lines(rows, axes)
+    if len(lines) > DISTINCT:
+        plot.set_prop_cycle(color=colormaps["tab20"](range(len(lines))))
+    for name, points in lines.items():
         places, values = zip(*points, strict=True)
         ends = [[float(row[end] or row["value"]) for row in values] for end in ("low", "high")]
         middle = [float(row["value"]) for row in values]

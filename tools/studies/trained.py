@@ -24,7 +24,7 @@ from studies.policies import needed_run
 from studies.precision import PlainRun, once
 from studies.trainings import Training, list_trainings
 
-SHUFFLES = 20
+SHUFFLES = 4
 UPRIGHT = np.eye(C4.order)[0]  # the poses of the photos that a segmenter was trained on
 
 
