@@ -52,28 +52,25 @@ def scale(context: Context, settings: dict[str, Any]) -> Iterator[Number]:
     """Share of the canonicalizer in time and memory; how well a linear model of cost fits."""
     chosen = settings | settings["quick"] if context.quick else settings
     canonicalizer = samrot.load_canonicalizer(chosen["canonicalizer"], device=context.device)
-    for name in (*chosen["segmenters"], *chosen["large_segmenters"]):
+    for name, asked in chosen["segmenters"].items():
         sam = build_sam(name).to(context.device)
         predictor = samrot.RobustPredictor(sam)
-        fits = name in chosen["segmenters"]
-        repeats = chosen["repeats" if fits else "large_repeats"]
-        sample = Sample(repeats, context.resamples)
+        sample = Sample(asked["repeats"], context.resamples)
         shares = {"share of weights": weight_share(canonicalizer, sam, sample)}
         yield from _numbers({"segmenter": name, "longest side": "any"}, shares, sample)
         seconds: dict[Point, np.ndarray] = {}
-        sides = (*chosen["sides"], *chosen["held_out_sides"]) if fits else chosen["large_sides"]
-        boxes = (*chosen["boxes"], *chosen["held_out_boxes"]) if fits else chosen["boxes"][:1]
-        for side in sorted(sides):
-            grid = itertools.product([side], boxes, (0, 1) if fits else (1,))
+        boxes = (*asked["boxes"], *asked["held_out_boxes"])
+        for side in sorted((*asked["sides"], *asked["held_out_sides"])):
+            grid = itertools.product([side], boxes, asked["turns"])
             points = list(itertools.starmap(Point, grid))
             image = photo(0, points[0].size_hw)
             contestants: dict[Any, Callable[[], object]] = {
                 point: _asker(predictor, image, point) for point in points
             }
             contestants["canonicalizer"] = partial(canonicalizer.estimate, image)
-            raced = race(contestants, repeats)
+            raced = race(contestants, asked["repeats"])
             times = {key: np.array(values) for key, values in raced.items()}
-            first = times[Point(side, chosen["boxes"][0], 1)]  # type: ignore[index]
+            first = times[Point(side, boxes[0], 1)]  # type: ignore[index]
             shares = {
                 "milliseconds of the canonicalizer": 1000 * medians(sample, times["canonicalizer"]),
                 "milliseconds of the segmenter": 1000 * medians(sample, first),
@@ -89,12 +86,12 @@ def scale(context: Context, settings: dict[str, Any]) -> Iterator[Number]:
                 shares["share of peak memory"] = share(*peaks)
             yield from _numbers({"segmenter": name, "longest side": side}, shares, sample)
             seconds |= times  # type: ignore[arg-type]
-        if fits:
-            held_out = [
-                point
-                for point in seconds
-                if point.side in chosen["held_out_sides"] or point.boxes in chosen["held_out_boxes"]
-            ]
+        held_out = [
+            point
+            for point in seconds
+            if point.side in asked["held_out_sides"] or point.boxes in asked["held_out_boxes"]
+        ]
+        if held_out:
             errors = {"largest error of the cost model": model_error(seconds, held_out, sample)}
             yield from _numbers({"segmenter": name, "longest side": "held out"}, errors, sample)
 

@@ -19,12 +19,13 @@ from samrot.scoring.pose_statistics import (
     reliability,
 )
 from studies.context import Context
+from studies.evidence import Evidence
 from studies.numbers import SEED, Number, Sample, of_one
 from studies.policies import needed_run
 from studies.precision import PlainRun, once
 from studies.trainings import Training, list_trainings
 
-SHUFFLES = 4
+SHUFFLES = 4  # of errors among the photos
 UPRIGHT = np.eye(C4.order)[0]  # the poses of the photos that a segmenter was trained on
 
 
@@ -44,9 +45,14 @@ class Subject:
         self.name = training.name
 
     @cached_property
+    def said_masked(self) -> Evidence:
+        """Evidence on the photos with masks."""
+        return self.context.said_masked(self.name, self.checkpoint)
+
+    @property
     def errors_masked(self) -> np.ndarray:
-        """Errors on the photos with masks."""
-        return self.context.said_masked(self.name, self.checkpoint).errors
+        """Errors on those."""
+        return self.said_masked.errors
 
     @property
     def plain(self) -> PlainRun:
@@ -112,8 +118,7 @@ class Measure(NamedTuple):
 MEASURES: dict[str, Measure] = {
     "parameters": Measure(Subject.parameters),
     "milliseconds": Measure(
-        lambda s: s.plain.sample.mean(s.context.said_masked(s.name, s.checkpoint).milliseconds),
-        of_masks=True,
+        lambda s: s.plain.sample.mean(s.said_masked.milliseconds), of_masks=True
     ),
     "accuracy": Measure(lambda s: s.context.sample.mean(s.said.correct)),
     "calibration error": Measure(Subject.calibration_error),

@@ -26,10 +26,9 @@ from samrot.geometry.groups import C4
 from studies.settings import merged, read_settings
 
 # Where there is a server to fork from, it has imported what all trainings need: some seconds each.
-PROCESSES: Any = multiprocessing.get_context(
-    "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-)
-if PROCESSES.get_start_method() == "forkserver":
+HAS_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
+PROCESSES: Any = multiprocessing.get_context("forkserver" if HAS_SERVER else "spawn")
+if HAS_SERVER:
     PROCESSES.set_forkserver_preload(["samrot.training.train"])
 
 QUICK: dict[str, Any] = {
@@ -129,20 +128,18 @@ def train_all(
 def _train(training: Training, photos: Photos, out: Path, jobs: int, device: str) -> int:
     """One training in a process of its own; its exit code."""
     folder = out / "trained"
-    config = folder / f"{training.name}.yaml"
+    config, log = folder / f"{training.name}.yaml", folder / f"{training.name}.log"
     try:
         settings = resolve(training.settings, photos, folder / f"{training.name}.poses.json")
     except InputError as error:
-        write_text(folder / f"{training.name}.log", f"{error}\n")
+        write_text(log, f"{error}\n")
         return 2
     header = ", ".join(f"{name} {value}" for name, value in training.labels.items())
     write_text(config, f"# {header}\n{yaml.safe_dump(settings, sort_keys=False)}")
     arguments = ["train", "--config", str(config), "--device", device]
     arguments += ["--out", str(folder / training.name)]
-    process = PROCESSES.Process(
-        target=_run,
-        args=(arguments, folder / f"{training.name}.log", max((os.cpu_count() or 1) // jobs, 1)),
-    )
+    threads = max((os.cpu_count() or 1) // jobs, 1)
+    process = PROCESSES.Process(target=_run, args=(arguments, log, threads))
     process.start()
     process.join()
     return int(process.exitcode or 0)
