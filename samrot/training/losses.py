@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,22 +13,25 @@ from torchvision.ops import sigmoid_focal_loss
 from samrot.errors import InputError
 
 
-def prior_loss(logits: Tensor, prior: Tensor) -> Tensor:
+def prior_loss(logits: Tensor, prior: Tensor, turned_share: float = 0.0) -> Tensor:
     """Penalise poses that are unlikely in the segmenter's training data: KL(prior || prediction).
 
     With a prior that is one-hot at the identity (upright photos) this is the cross-entropy to the
-    identity.
+    identity. Where a share of the photos is turned from what the prior says, by any other element
+    alike, the prediction is that of the pose as it was found: what is most likely one of these
+    photos then counts little (forward correction of label noise).
 
     Args:
         logits: (B, |G|), unnormalised evidence for each pose.
         prior: (|G|,), sums to 1; one-hot at 0 for upright photos.
+        turned_share: share of the photos that are turned, 0 to less than 1 - 1 / |G|.
 
     Returns:
         Scalar, mean over B, in nats.
 
     Raises:
         InputError: if the group sizes differ, or the prior is not a distribution.
-    Source: Mondal et al. 2023, section 4.
+    Source: Mondal et al. 2023, section 4; Patrini et al. 2017 (arXiv 1609.03683), section 4.2.
     """
     if prior.shape != logits.shape[-1:]:
         raise InputError(
@@ -40,7 +44,12 @@ def prior_loss(logits: Tensor, prior: Tensor) -> Tensor:
             "to 1"
         )
     prior = prior.to(logits)
-    cross_entropy = -(prior * logits.log_softmax(-1)).sum(-1).mean()
+    log_probabilities = logits.log_softmax(-1)
+    if turned_share:
+        by_one = turned_share / (len(prior) - 1)
+        kept = log_probabilities + math.log1p(-turned_share - by_one)
+        log_probabilities = kept.logaddexp(kept.new_tensor(math.log(by_one)))
+    cross_entropy = -(prior * log_probabilities).sum(-1).mean()
     return cross_entropy - torch.special.entr(prior).sum()
 
 

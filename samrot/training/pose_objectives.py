@@ -39,6 +39,7 @@ class PoseObjective(TrainingObjective):
         dataset: dataset of (3, S, S) uint8 views.
         save_canonicalizer: writes a checkpoint.
         prior: (|G|,) probability of each pose.
+        turned_share: share of the photos that are turned from it, as of ``prior_loss``.
         weights: weights of the losses.
         val: photos to measure pose accuracy on, and whether EXIF orientation applies to them.
     """
@@ -50,6 +51,7 @@ class PoseObjective(TrainingObjective):
         save_canonicalizer: Callable[[Canonicalizer, Path], None],
         *,
         prior: Sequence[float],
+        turned_share: float,
         weights: Weights,
         val: tuple[Sequence[Path], bool | None],
     ) -> None:
@@ -60,6 +62,7 @@ class PoseObjective(TrainingObjective):
             measure="val_pose_accuracy",
         )
         self.register_buffer("prior", torch.tensor(prior), persistent=False)
+        self.turned_share = turned_share
         self.save_canonicalizer = save_canonicalizer
         self.weights = weights
         self.val = val
@@ -85,7 +88,7 @@ class PoseObjective(TrainingObjective):
             logits = canonicalizer.network(images).float()
         loss = self.weights.contrastive * contrastive
         if self.weights.prior:
-            loss = loss + self.weights.prior * prior_loss(logits, self.prior)
+            loss = loss + self.weights.prior * prior_loss(logits, self.prior, self.turned_share)
         return logits, loss, float((logits.argmax(dim=1) == 0).float().mean())
 
     def validate(self, model: nn.Module, rank: int, world_size: int) -> Mapping[str, Tensor]:
@@ -129,7 +132,8 @@ class ThroughSegmenterObjective(PoseObjective):
     (straight-through). With a prior loss beside it, this is the objective of Mondal et al. 2023.
 
     Args:
-        canonicalizer, save_canonicalizer, prior, weights, val: as in ``PoseObjective``.
+        canonicalizer, save_canonicalizer, prior, turned_share, weights, val: as in
+            ``PoseObjective``.
         views: prompted views of upright photos.
         sam: the segmenter; trained along where its parameters require gradients.
         save_sam: writes its checkpoint.
@@ -148,6 +152,7 @@ class ThroughSegmenterObjective(PoseObjective):
         sam_name: str,
         *,
         prior: Sequence[float],
+        turned_share: float,
         weights: Weights,
         val: tuple[Sequence[Path], bool | None],
     ) -> None:
@@ -156,6 +161,7 @@ class ThroughSegmenterObjective(PoseObjective):
             PromptedPoseViews(views, canonicalizer),
             save_canonicalizer,
             prior=prior,
+            turned_share=turned_share,
             weights=weights,
             val=val,
         )

@@ -1,4 +1,4 @@
-"""Training on photos that are not all upright: train, put upright what is sure, train on.
+"""Training on photos that are not all upright: train, put upright what is turned, train anew.
 
 Source: after Kaba and Ravanbakhsh 2025 (arXiv 2510.08178), with the canonicalizer itself as judge.
 """
@@ -21,6 +21,7 @@ from samrot.drawing.pose_sheets import contact_sheet
 from samrot.files import replacing
 from samrot.geometry.exact import move_image
 from samrot.geometry.groups import D4
+from samrot.robust.pose_sources import PriorWeighted
 from samrot.runtime.run_folder import RunFolder
 from samrot.wording import counted
 
@@ -35,10 +36,12 @@ def train_in_rounds(
     poses: Sequence[int],
     train_round: Callable[[Any], Path],
 ) -> Path:
-    """Train in rounds, each on the photos as the round before put them upright.
+    """Train in rounds, each anew, on the photos as the network of the round before judges them.
 
-    A round lies in ``round_0`` and so on; ``poses.json`` there says how each photo was taken to be
-    turned, and ``moved.png`` shows those that the round moved. ``realign.json`` counts these.
+    What has learned from turned photos has learned some of them by heart, so that to train on keeps
+    its errors. A round lies in ``round_0`` and so on; ``poses.json`` there says how each photo was
+    taken to be turned, and ``moved.png`` shows those that the round moved. ``realign.json`` counts
+    these, and says which share was expected to be wrong still.
 
     Args:
         settings: ``TrainSettings`` of the whole.
@@ -50,37 +53,37 @@ def train_in_rounds(
     Returns:
         Path of the checkpoint of the last round, in the run folder.
     """
-    run = RunFolder.open(settings.out, settings, may_grow=settings.may_grow)
-    rounds = settings.realign + 1
-    ends = [settings.optim.steps * (n + 1) // rounds for n in range(rounds)]
+    run = RunFolder.open(settings.out, settings, may_grow={"realign": None})
+    given, of_round = poses, replace(settings, realign=0)
     moved: list[int] = []
-    checkpoint, labels = settings.init, settings.labels
+    wrong_shares: list[float] = []
     with run.held():
-        for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        trained = train_round(replace(of_round, out=str(run.path / "round_0" / "run")))
+        for number in range(1, settings.realign + 1):
             folder = run.path / f"round_{number}"
-            if number:
-                assert checkpoint is not None
-                found = find_poses(checkpoint, paths, apply_exif, poses, settings.realign_above)
-                moved.append(sum(a != b for a, b in zip(found, poses, strict=True)))
-                folder.mkdir(exist_ok=True)
-                draw_moved(paths, apply_exif, poses, found, folder / SHEET)
-                poses, labels = found, str(folder / POSES)
-                by_path = {str(path): pose for path, pose in zip(paths, poses, strict=True)}
-                RunFolder(folder).write_json(POSES, by_path)
-                tqdm.write(f"round {number}: moved {moved[-1]} of {counted(len(paths), 'photo')}")
+            folder.mkdir(exist_ok=True)
+            found, share = find_poses(trained, paths, apply_exif, given, settings.turned_share)
+            moved.append(sum(a != b for a, b in zip(found, poses, strict=True)))
+            wrong_shares.append(share)
+            tqdm.write(
+                f"round {number}: moved {moved[-1]} of {counted(len(paths), 'photo')}; "
+                f"{share:.1%} are expected to be wrong still"
+            )
+            draw_moved(paths, apply_exif, poses, found, folder / SHEET)
+            poses = found
+            by_path = {str(path): pose for path, pose in zip(paths, poses, strict=True)}
+            RunFolder(folder).write_json(POSES, by_path)
             trained = train_round(
                 replace(
-                    settings,
+                    of_round,
                     out=str(folder / "run"),
-                    realign=0,
-                    labels=labels,
-                    init=checkpoint,
-                    optim=replace(settings.optim, steps=end - start),
+                    labels=str(folder / POSES),
+                    turned_share=share,
                     seed=settings.seed + number,
                 )
             )
-            checkpoint = str(trained)
-        run.write_json("realign.json", {"photos": len(paths), "moved": moved})
+        counts = {"photos": len(paths), "moved": moved, "expected_wrong": wrong_shares}
+        run.write_json("realign.json", counts)
         target = run.path / trained.name
         with replacing(target) as partial:
             shutil.copyfile(trained, partial)
@@ -88,33 +91,36 @@ def train_in_rounds(
 
 
 def find_poses(
-    checkpoint: str,
+    checkpoint: Path,
     paths: Sequence[Path],
     apply_exif: bool | None,
-    before: Sequence[int],
-    above: float | None,
-) -> list[int]:
-    """The pose of each photo that a network is sure of; of the others what it was before.
+    given: Sequence[int],
+    turned_share: float,
+) -> tuple[list[int], float]:
+    """The likeliest pose of each photo, by a network and by how many are turned at all.
 
     Args:
         checkpoint: the network's.
         paths: the photos.
         apply_exif: as of ``read_image``.
-        before: element that each was taken to be turned by.
-        above: probability of its pose above which it is sure; None: the median of these. What has
-            learned from photos of which many are turned is sure of none in absolute terms.
+        given: element that each was taken to be turned by before training.
+        turned_share: share of the photos of which that is wrong.
+
+    Returns:
+        The poses, and the share of them that is expected to be wrong.
     """
     canonicalizer = load_canonicalizer(checkpoint)
-    found = [
-        canonicalizer.estimate(read_image(path, apply_exif=apply_exif))
-        for path in tqdm(paths, desc="realign", unit="image")
-    ]
-    if above is None:
-        above = float(np.median([pose.confidence for pose in found]))
-    return [
-        pose.element if pose.confidence > above else old
-        for pose, old in zip(found, before, strict=True)
-    ]
+    group = canonicalizer.group
+    by_one = turned_share / (group.order - 1)
+    source = PriorWeighted(canonicalizer, (1 - turned_share, *[by_one] * (group.order - 1)))
+    found: list[int] = []
+    doubts: list[float] = []
+    for path, before in tqdm(list(zip(paths, given, strict=True)), desc="realign", unit="image"):
+        photo = move_image(read_image(path, apply_exif=apply_exif), D4.inverse(before))
+        pose = source.estimate(photo)
+        found.append(D4.compose(before, pose.element))
+        doubts.append(1 - pose.confidence)
+    return found, float(np.mean(doubts))
 
 
 def draw_moved(

@@ -121,11 +121,11 @@ class TrainSettings(FitSettings):
         cache: keep decoded photos in memory.
         labels: JSON file that maps file names to the quarter turns that the photos are turned by,
             which are undone; without it all of them are taken to be upright.
-        realign: for photos that are not all upright: times that the network so far puts the photos
-            upright that it is sure of, and is trained on; the steps are shared out evenly. Each
-            round has a folder of its own, with the photos that were moved.
-        realign_above: probability of its pose above which a photo is moved then; the median of all
-            photos by default.
+        turned_share: share of the photos that is turned from what labels say, or from upright, by
+            nobody knows what; below 1 - 1 / |G|. The prior loss allows for it.
+        realign: times that the network puts the photos upright that it takes to be turned, as far
+            as turned_share makes that likely, and is trained anew, all steps of it. Each round has
+            a folder of its own, with the photos that were moved.
     """
 
     data: PhotoSettings = field(default_factory=PhotoSettings)
@@ -141,8 +141,8 @@ class TrainSettings(FitSettings):
     init: str | None = None
     cache: bool = True
     labels: str | None = None
+    turned_share: float = 0.0
     realign: int = 0
-    realign_above: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -169,9 +169,13 @@ class TrainSettings(FitSettings):
                 f"canonicalizer.base is {self.canonicalizer.base!r} and init {self.init!r}; the "
                 "base is what is started from: leave init out"
             )
-        check_count("realign", self.realign, 0, self.optim.steps - 1)
-        if self.realign_above is not None:
-            check_range("realign_above", self.realign_above, 0, 1)
+        check_count("realign", self.realign, 0)
+        check_range("turned_share", self.turned_share, 0, 1 - 1 / group.order - 1e-6)
+        if self.realign and not self.turned_share:
+            raise InputError(
+                f"realign is {self.realign} with a turned_share of 0; expected the share of the "
+                "photos that may be turned, 0.2 say"
+            )
         any_angle = self.canonicalizer.architecture in OVER_ANY_ANGLE
         if any_angle and (self.task.weight or self.contrastive):
             raise InputError(
@@ -183,6 +187,11 @@ class TrainSettings(FitSettings):
         ):
             raise InputError(
                 "labels and realign are for trainings on photos alone, of C4 or D4; leave them out"
+            )
+        if self.turned_share and any_angle:
+            raise InputError(
+                f"turned_share is {self.turned_share} for {self.canonicalizer.architecture}, whose "
+                "loss does not allow for it; leave it out"
             )
         if self.realign and self.canonicalizer.base is not None:
             raise InputError(
@@ -255,6 +264,7 @@ def train(settings: TrainSettings) -> Path:
     chosen = settings.canonicalizer
     common: dict[str, Any] = {
         "prior": prior,
+        "turned_share": settings.turned_share,
         "weights": Weights(settings.beta, settings.contrastive, settings.task.weight),
         "val": (val_paths[: settings.val_limit], val_apply_exif),
     }
