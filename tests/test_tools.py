@@ -112,31 +112,34 @@ def test_benchmark(tmp_path: Path, run: Run) -> None:
 @pytest.mark.slow
 def test_compare_versions(scenes_folder: Path, tmp_path: Path, run: Run) -> None:
     """This version against itself, and against one whose scores are off."""
-    other = tmp_path / "other"
+    other, out = tmp_path / "other", tmp_path / "out"
     shutil.copytree(TOOLS.parent / "samrot", other / "samrot")
     segmenter = other / "samrot" / "segmenters" / "mask_only.py"
     text = segmenter.read_text()
     assert "scores=torch.ones(len(masks), 1)" in text
     segmenter.write_text(text.replace("scores=torch.ones(", "scores=0.75 * torch.ones("))
 
-    def compare(base: Path, head: Path, out: str) -> subprocess.CompletedProcess[str]:
+    def compare(base: Path, head: Path) -> subprocess.CompletedProcess[str]:
         return run(
-            "tools/compare_versions.py", str(base), str(head), "--out", str(tmp_path / out),
+            "tools/compare_versions.py", str(base), str(head), "--out", str(out),
             "--images", str(scenes_folder / "images"),
             "--annotations", str(scenes_folder / "annotations.json"), "--limit", "2",
             "--", "--segmenter.name", "box",
         )  # fmt: skip
 
-    same = compare(TOOLS.parent, TOOLS.parent, "same")
+    same = compare(TOOLS.parent, TOOLS.parent)
     assert same.returncode == 0, same.stderr
     assert "| none | masks | 8 | 0 | 0 | - | - |" in same.stdout
-    different = compare(TOOLS.parent, other, "different")
+    assert "8 | 0 | 0 |" in (out / "compare_versions.md").read_text()
+    shutil.rmtree(out / "head")
+    kept = (out / "base" / "records.jsonl").stat().st_mtime_ns
+    different = compare(TOOLS.parent, other)
+    assert (out / "base" / "records.jsonl").stat().st_mtime_ns == kept
     assert different.returncode == 1, different.stderr
     assert "| none | masks | 8 | 0 | 0 | - | - |" in different.stdout
     assert "| canonical | scores | 8 | 8 |" in different.stdout
     assert "| 0.25 | photo 1 at 0 |" in different.stdout
-    assert "8 | 0 | 0 |" in (tmp_path / "same" / "compare_versions.md").read_text()
-    assert compare(tmp_path / "nothing", other, "bad").returncode != 0
+    assert compare(tmp_path / "nothing", other).returncode != 0
 
 
 @pytest.mark.filterwarnings("always:the .* was trained on:UserWarning")

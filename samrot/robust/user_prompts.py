@@ -53,6 +53,11 @@ def batch_prompts(
     for n, image in enumerate(images):
         check_image(image)
         of_image = {name: values[n] for name, values in listed.items()}
+        if all(of_image[name] is None for name in listed.keys() - {"point_labels"}):
+            raise InputError(
+                f"no prompt is given for image {n}, None for {' and '.join(listed)}; expected "
+                "those of each image, an empty array where there are none"
+            )
         boxes_xyxy = _checked_boxes("boxes", of_image.get("boxes"), 4)
         rotated = _checked_boxes("rotated_boxes", of_image.get("rotated_boxes"), 5)
         points, labels = checked_points(

@@ -151,6 +151,10 @@ def test_errors_leave_the_state_alone(sam_mini: object) -> None:
             "numbers of prompts differ",
         ),
         (lambda: predictor.predict_batch([image], []), "images are 1 and boxes 0"),
+        (
+            lambda: predictor.predict_batch([image] * 2, [[[1.0, 2.0, 9.0, 9.0]], None]),
+            "no prompt is given for image 1, None for boxes; expected",
+        ),
         (lambda: predictor.predict_batch([image], [np.zeros((1, 3))]), r"boxes has shape \(1, 3\)"),
         (
             lambda: predictor.set_torch_image(torch.zeros(1, 3, 20, 30), (20, 30)),
