@@ -201,7 +201,7 @@ def test_a_loss_that_is_not_finite_stops(
 ) -> None:
     monkeypatch.setattr(
         "samrot.training.pose_objectives.prior_loss",
-        lambda logits, prior: logits.sum() * float("nan"),
+        lambda logits, *_: logits.sum() * float("nan"),
     )
     with pytest.raises(
         InputError, match=r"the loss is nan .*at step 0; .*lower optim\.learning_rate"
