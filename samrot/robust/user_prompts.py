@@ -39,7 +39,8 @@ def batch_prompts(
         listed = {name: list(values) for name, values in given.items() if values is not None}
     except TypeError as error:
         raise InputError(f"images or boxes is no list ({error}); expected one of each") from error
-    if not listed.keys() - {"point_labels"}:
+    prompting = [name for name in listed if name != "point_labels"]
+    if not prompting:
         raise InputError(
             "neither boxes, rotated_boxes nor point_coords are given; expected those of each image"
         )
@@ -53,9 +54,9 @@ def batch_prompts(
     for n, image in enumerate(images):
         check_image(image)
         of_image = {name: values[n] for name, values in listed.items()}
-        if all(of_image[name] is None for name in listed.keys() - {"point_labels"}):
+        if all(of_image[name] is None for name in prompting):
             raise InputError(
-                f"no prompt is given for image {n}, None for {' and '.join(listed)}; expected "
+                f"no prompt is given for image {n}, None for {' and '.join(prompting)}; expected "
                 "those of each image, an empty array where there are none"
             )
         boxes_xyxy = _checked_boxes("boxes", of_image.get("boxes"), 4)

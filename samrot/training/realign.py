@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from samrot.canonicalizers import load_canonicalizer
 from samrot.data.images import read_image
+from samrot.data.pose_labels import read_pose_labels
 from samrot.drawing.overlays import panel
 from samrot.drawing.pose_sheets import contact_sheet
 from samrot.files import replacing
@@ -25,6 +26,7 @@ from samrot.robust.pose_sources import PriorWeighted
 from samrot.runtime.run_folder import RunFolder
 from samrot.wording import counted
 
+JUDGED = "realign.json"
 POSES, SHEET = "poses.json", "moved.png"  # of a round
 SHOWN = 60  # photos on a contact sheet
 
@@ -55,35 +57,36 @@ def train_in_rounds(
     """
     run = RunFolder.open(settings.out, settings, may_grow={"realign": None})
     given, of_round = poses, replace(settings, realign=0)
-    moved: list[int] = []
-    wrong_shares: list[float] = []
     with run.held():
+        # A round is judged once: another machine, which rounds otherwise, goes on from the same.
+        judged = run.read_json(JUDGED) or {"photos": len(paths), "moved": [], "expected_wrong": []}
         trained = train_round(replace(of_round, out=str(run.path / "round_0" / "run")))
         for number in range(1, settings.realign + 1):
             folder = run.path / f"round_{number}"
-            folder.mkdir(exist_ok=True)
-            found, share = find_poses(trained, paths, apply_exif, given, settings.turned_share)
-            moved.append(sum(a != b for a, b in zip(found, poses, strict=True)))
-            wrong_shares.append(share)
-            tqdm.write(
-                f"round {number}: moved {moved[-1]} of {counted(len(paths), 'photo')}; "
-                f"{share:.1%} are expected to be wrong still"
-            )
-            draw_moved(paths, apply_exif, poses, found, folder / SHEET)
-            poses = found
-            by_path = {str(path): pose for path, pose in zip(paths, poses, strict=True)}
-            RunFolder(folder).write_json(POSES, by_path)
+            if number > len(judged["moved"]):
+                found, share = find_poses(trained, paths, apply_exif, given, settings.turned_share)
+                moved = sum(a != b for a, b in zip(found, poses, strict=True))
+                tqdm.write(
+                    f"round {number}: moved {moved} of {counted(len(paths), 'photo')}; "
+                    f"{share:.1%} are expected to be wrong still"
+                )
+                folder.mkdir(exist_ok=True)
+                draw_moved(paths, apply_exif, poses, found, folder / SHEET)
+                by_path = {str(path): pose for path, pose in zip(paths, found, strict=True)}
+                RunFolder(folder).write_json(POSES, by_path)
+                judged["moved"].append(moved)
+                judged["expected_wrong"].append(share)
+                run.write_json(JUDGED, judged)
+            poses = read_pose_labels(paths, str(folder / POSES), D4)
             trained = train_round(
                 replace(
                     of_round,
                     out=str(folder / "run"),
                     labels=str(folder / POSES),
-                    turned_share=share,
+                    turned_share=judged["expected_wrong"][number - 1],
                     seed=settings.seed + number,
                 )
             )
-        counts = {"photos": len(paths), "moved": moved, "expected_wrong": wrong_shares}
-        run.write_json("realign.json", counts)
         target = run.path / trained.name
         with replacing(target) as partial:
             shutil.copyfile(trained, partial)

@@ -19,7 +19,7 @@ from samrot.commands.export import ExportSettings, Network, _write, export
 from samrot.geometry import exact
 from samrot.robust.onnx_models import PoseModel
 from samrot.segmenters import SamSegmenter
-from tests.conftest import random_photo, small_d4, small_sam
+from tests.conftest import random_photo, small_d4, small_vit
 from tests.segmenters.test_contract import disc_photo
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -139,7 +139,7 @@ def test_an_official_sam_and_a_canonicalizer_for_mirror_images(
 ) -> None:
     monkeypatch.setattr(
         "samrot.commands.export.load_segmenter",
-        lambda *_, **__: SamSegmenter(small_sam(), "sam_vit_b"),
+        lambda *_, **__: SamSegmenter(small_vit(), "sam_vit_b"),
     )
     canonicalizer = small_d4()
     image = torch.from_numpy(random_photo(0, 41, 64))
@@ -154,7 +154,7 @@ def test_an_official_sam_and_a_canonicalizer_for_mirror_images(
             out=str(tmp_path / "out"), canonicalizer=CanonicalizerChoice(name=str(checkpoint))
         )
     )
-    assert content["side"] == 256
+    assert content["side"] == 1024
     assert content["networks"].keys() == {"canonicalizer", "encoder", "decoder"}
     assert all(network["difference"] < 1e-3 for network in content["networks"].values())
 

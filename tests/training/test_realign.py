@@ -116,6 +116,15 @@ def test_a_further_round_goes_on_from_those_that_are_there(
     assert checkpoint.read_bytes() == third.read_bytes() != kept.read_bytes()
 
 
+def test_a_round_is_judged_once(
+    some_turned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another machine, which rounds otherwise, would say of it changes nothing."""
+    whole = train(rounds(some_turned, tmp_path / "run")).read_bytes()
+    monkeypatch.setattr("samrot.training.realign.find_poses", lambda *_: pytest.fail("again"))
+    assert train(rounds(some_turned, tmp_path / "run")).read_bytes() == whole
+
+
 def test_labels_are_undone(some_turned: Path, tmp_path: Path) -> None:
     labels = {f"{i}.png": TURNED.get(f"{i}.png", 0) for i in range(24)}
     (tmp_path / "labels.json").write_text(json.dumps(labels))
