@@ -69,12 +69,12 @@ def last_of(run: Path, column: str) -> float:
     return float(rows[-1].split(",")[header.split(",").index(column)])
 
 
-def test_learns_behind_a_canonicalizer_and_resumes(clouds: Path, tmp_path: Path) -> None:
-    chosen = settings(clouds, tmp_path / "run", canonicalizer=BEFORE, val_every=100)
-    chosen = replace(chosen, optim=replace(chosen.optim, steps=100))
+def test_learns_behind_a_canonicalizer_and_resumes(tmp_path: Path) -> None:
+    clouds = write_clouds(tmp_path / "clouds.npz", num_each=12)
+    chosen = settings(clouds, tmp_path / "run", canonicalizer=BEFORE, val_every=200)
+    chosen = replace(chosen, optim=replace(chosen.optim, steps=200))
     run = train_points(chosen)
-    assert last_of(run, "accuracy") > 0.5  # of training views; a third by chance, 0.65 to 0.77 seen
-    assert last_of(run, "val_accuracy") > 1 / 3  # of six clouds
+    assert last_of(run, "val_accuracy") > 0.6  # a third by chance; of five seeds 0.83 or more
     canonicalizer = load_cloud_canonicalizer(run / "canonicalizer.safetensors")
     assert load_point_network(run / "network.safetensors", name="pointnet").classes[0] == "disc"
     pole = CloudSettings(clouds=str(clouds)).load().clouds[12]
