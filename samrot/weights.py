@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -295,9 +295,31 @@ def build_filled(build: Callable[[], Module], state: dict[str, Tensor], path: st
 
     with torch.device("meta"):
         check_fit(build(), state, path)
-    module = build()
-    load_into(module, state, path)
+    with unfilled():
+        module = build()
+    module.load_state_dict(state)
     return module
+
+
+@contextmanager
+def unfilled() -> Iterator[None]:
+    """Modules built within it get no random weights, which take seconds; all are to be loaded."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    drawn = (torch.Tensor.uniform_, torch.Tensor.normal_)
+
+    class Unfilled(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            kwargs = kwargs or {}
+            if func in drawn or getattr(func, "__module__", None) == "torch.nn.init":
+                return kwargs["tensor"] if "tensor" in kwargs else args[0]
+            return func(*args, **kwargs)
+
+    with Unfilled():
+        yield
 
 
 def check_fit(module: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:

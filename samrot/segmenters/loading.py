@@ -44,7 +44,8 @@ def _load_mini(checkpoint: str | Path | None, device: str) -> SamSegmenter:
     state, header = weights.load(path, format_name=_MINI_FORMAT)
     version = header.get("version", 1)
     check_choice(f"{path}: version", version, MINI_VERSIONS)
-    sam = MINI_VERSIONS[version]()
+    with weights.unfilled():
+        sam = MINI_VERSIONS[version]()
     weights.load_into(sam, state, path)
     segmenter = SamSegmenter(sam.requires_grad_(False).to(device), "sam_mini")
     segmenter.trained_on = unpack(header.get("trained_on"))

@@ -294,7 +294,8 @@ def load_official(
             "weights/README.md"
         )
     state = weights.load_official(path, key="state_dict")
-    sam = builder()
+    with weights.unfilled():
+        sam = builder()
     weights.load_into(sam, state, path)
     segmenter = wrap(sam.eval().requires_grad_(False).to(device))
     assert isinstance(segmenter, SamSegmenter)

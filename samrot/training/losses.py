@@ -23,7 +23,7 @@ def prior_loss(logits: Tensor, prior: Tensor, turned_share: float = 0.0) -> Tens
 
     Args:
         logits: (B, |G|), unnormalised evidence for each pose.
-        prior: (|G|,), sums to 1; one-hot at 0 for upright photos.
+        prior: (|G|,), sums to 1, one-hot at 0 for upright photos; or (B, |G|), one of each photo.
         turned_share: share of the photos that are turned, 0 to less than 1 - 1 / |G|.
 
     Returns:
@@ -33,12 +33,12 @@ def prior_loss(logits: Tensor, prior: Tensor, turned_share: float = 0.0) -> Tens
         InputError: if the group sizes differ, or the prior is not a distribution.
     Source: Mondal et al. 2023, section 4; Patrini et al. 2017 (arXiv 1609.03683), section 4.2.
     """
-    if prior.shape != logits.shape[-1:]:
+    if prior.shape not in (logits.shape, logits.shape[-1:]):
         raise InputError(
             f"prior has shape {tuple(prior.shape)}; expected ({logits.shape[-1]},), one "
             "probability for each pose"
         )
-    if bool((prior < 0).any()) or abs(float(prior.sum()) - 1.0) > 1e-4:
+    if bool((prior < 0).any()) or float((prior.sum(-1) - 1.0).abs().max()) > 1e-4:
         raise InputError(
             f"prior {prior.tolist()} is not a distribution; expected non-negative numbers that sum "
             "to 1"
@@ -46,11 +46,11 @@ def prior_loss(logits: Tensor, prior: Tensor, turned_share: float = 0.0) -> Tens
     prior = prior.to(logits)
     log_probabilities = logits.log_softmax(-1)
     if turned_share:
-        by_one = turned_share / (len(prior) - 1)
+        by_one = turned_share / (logits.shape[-1] - 1)
         kept = log_probabilities + math.log1p(-turned_share - by_one)
         log_probabilities = kept.logaddexp(kept.new_tensor(math.log(by_one)))
     cross_entropy = -(prior * log_probabilities).sum(-1).mean()
-    return cross_entropy - torch.special.entr(prior).sum()
+    return cross_entropy - torch.special.entr(prior).sum(-1).mean()
 
 
 @dataclass(kw_only=True)

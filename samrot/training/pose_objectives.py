@@ -71,11 +71,16 @@ class PoseObjective(TrainingObjective):
 
     def forward(self, batch: Any, step: int) -> tuple[Tensor, dict[str, float]]:
         """Weighted sum of the losses, and the share of photos whose pose is the identity."""
-        _, loss, accuracy = self.pose_loss(batch)
+        _, loss, accuracy = self.pose_loss(batch, self.prior)
         return loss, {"pose_accuracy": accuracy}
 
-    def pose_loss(self, thumbnails: Tensor) -> tuple[Tensor, Tensor, float]:
-        """(B, |G|) logits, the losses that need no segmenter, and the pose accuracy."""
+    def pose_loss(self, thumbnails: Tensor, prior: Tensor) -> tuple[Tensor, Tensor, float]:
+        """(B, |G|) logits, the losses that need no segmenter, and the pose accuracy.
+
+        Args:
+            thumbnails: (B, 3, S, S) uint8.
+            prior: as of ``prior_loss``.
+        """
         model: Any = self.model
         canonicalizer = model["canonicalizer"]
         images = canonicalizer.normalise(thumbnails).contiguous(memory_format=torch.channels_last)
@@ -88,7 +93,7 @@ class PoseObjective(TrainingObjective):
             logits = canonicalizer.network(images).float()
         loss = self.weights.contrastive * contrastive
         if self.weights.prior:
-            loss = loss + self.weights.prior * prior_loss(logits, self.prior, self.turned_share)
+            loss = loss + self.weights.prior * prior_loss(logits, prior, self.turned_share)
         return logits, loss, float((logits.argmax(dim=1) == 0).float().mean())
 
     def validate(self, model: nn.Module, rank: int, world_size: int) -> Mapping[str, Tensor]:
@@ -179,7 +184,7 @@ class ThroughSegmenterObjective(PoseObjective):
     def forward(self, batch: Any, step: int) -> tuple[Tensor, dict[str, float]]:
         """Weighted sum of the losses; pose accuracy and mean IoU."""
         thumbnails, views = batch
-        logits, loss, accuracy = self.pose_loss(thumbnails)
+        logits, loss, accuracy = self.pose_loss(thumbnails, self.prior)
         squares = normalised_squares(self.sam, views)
         group: Any = self.model["canonicalizer"].group  # type: ignore[index]
         canonical = canonical_images(squares, logits, group)

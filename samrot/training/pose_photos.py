@@ -199,9 +199,12 @@ class PosePhotos(Dataset[Tensor]):
 
     def photo_at(self, n: int) -> np.ndarray:
         """The photo of item n, (H, W, 3) uint8: in a new order every epoch."""
+        return self._photo(self.index_at(n))
+
+    def index_at(self, n: int) -> int:
+        """Which of the photos item n shows."""
         epoch, position = divmod(n, len(self.paths))
-        order = epoch_order(self.seed, epoch, len(self.paths))
-        return self._photo(int(order[position]))
+        return int(epoch_order(self.seed, epoch, len(self.paths))[position])
 
     def _photo(self, index: int) -> np.ndarray:
         return self._read(index) if self.photos is None else self.photos[index]

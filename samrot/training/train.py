@@ -42,6 +42,7 @@ from samrot.training.pose_objectives import PoseObjective, ThroughSegmenterObjec
 from samrot.training.pose_photos import PoseAugmentation, PosePhotos
 from samrot.training.prompted_views import PromptedViews, ViewSettings
 from samrot.training.realign import train_in_rounds
+from samrot.training.taught import TaughtObjective, TaughtPhotos, load_teacher
 from samrot.training.tilt import AngleObjective, AnglePhotos, TiltObjective, TiltPhotos
 
 
@@ -126,6 +127,8 @@ class TrainSettings(FitSettings):
         realign: times that the network puts the photos upright that it takes to be turned, as far
             as turned_share makes that likely, and is trained anew, all steps of it. Each round has
             a folder of its own, with the photos that were moved.
+        teacher: name or checkpoint of a canonicalizer of the same group, whose probabilities of
+            each photo are learned in place of the prior; no photo needs to be upright.
     """
 
     data: PhotoSettings = field(default_factory=PhotoSettings)
@@ -143,6 +146,7 @@ class TrainSettings(FitSettings):
     labels: str | None = None
     turned_share: float = 0.0
     realign: int = 0
+    teacher: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -155,6 +159,8 @@ class TrainSettings(FitSettings):
         check_range("val_limit", self.val_limit, 1)
         check_range("cutmix", self.cutmix, 0, 1)
         group = find_group(self.canonicalizer.group)
+        if self.teacher is not None:
+            self._check_teacher()
         if self.prior is None:
             self.prior = [1.0] + [0.0] * (group.order - 1)
         if group.has_mirrors and self.augmentation.mirror:
@@ -182,11 +188,12 @@ class TrainSettings(FitSettings):
                 f"{self.canonicalizer.architecture} takes no task loss and no contrastive loss; "
                 "leave them out"
             )
-        if (self.realign or self.labels is not None) and (
+        if (self.realign or self.labels is not None or self.teacher is not None) and (
             self.task.weight or any_angle or not group.is_exact
         ):
             raise InputError(
-                "labels and realign are for trainings on photos alone, of C4 or D4; leave them out"
+                "labels, realign and teacher are for trainings on photos alone, of C4 or D4; leave "
+                "them out"
             )
         if self.turned_share and any_angle:
             raise InputError(
@@ -218,6 +225,24 @@ class TrainSettings(FitSettings):
                 f"contrastive is {self.contrastive} for {architecture!r}, whose turns are apart by "
                 "construction; set it to 0, or choose an architecture over the orbit: orbit_cnn, "
                 "orbit_lite0"
+            )
+
+    def _check_teacher(self) -> None:
+        for name, is_given in (
+            ("prior", self.prior is not None),
+            ("labels", self.labels is not None),
+            ("turned_share", self.turned_share > 0),
+            ("realign", self.realign > 0),
+        ):
+            if is_given:
+                raise InputError(
+                    f"teacher is {self.teacher!r}, who says of each photo how it is turned, and "
+                    f"{name} is {getattr(self, name)!r}; leave one of them out"
+                )
+        if not self.beta:
+            raise InputError(
+                f"teacher is {self.teacher!r} with a beta of 0, the weight of what it says; set "
+                "beta, or leave teacher out"
             )
 
     def _check_tilt(self) -> None:
@@ -291,6 +316,16 @@ def train(settings: TrainSettings) -> Path:
         )
     elif settings.task.weight:
         objective = _through_sam(settings, canonicalizer, save, common)
+    elif settings.teacher is not None:
+        taught = TaughtPhotos(
+            paths,
+            canonicalizer.thumbnail,
+            settings.augmentation,
+            teacher=load_teacher(settings.teacher, group).to(fabric.device),
+            cutmix=settings.cutmix,
+            **of_photos,
+        )
+        objective = TaughtObjective(canonicalizer, taught, save, **common)
     else:
         photos = PosePhotos(
             paths,
@@ -317,7 +352,7 @@ def _find_training_photos(settings: TrainSettings) -> tuple[list[Path], bool | N
 def _fingerprints(
     settings: TrainSettings, paths: Sequence[Path], apply_exif: bool | None, run: RunFolder
 ) -> np.ndarray | None:
-    """Those of the photos trained on, kept in the run folder, and of what the start had seen."""
+    """Those of the photos trained on, kept in the run folder, and of what start and teacher saw."""
     kept = run.read_json(TRAINED_ON)
     if kept is None:
         photos = tqdm(paths, desc="fingerprints", unit="image")
@@ -326,8 +361,9 @@ def _fingerprints(
         run.write_json(TRAINED_ON, kept)
     numbers = unpack(kept["fingerprints"])
     start = settings.canonicalizer.base or settings.init
-    if start not in (None, "imagenet", "base"):
-        numbers = union(numbers, load_canonicalizer(str(start)).trained_on)
+    for known in (start, settings.teacher):
+        if known not in (None, "imagenet", "base"):
+            numbers = union(numbers, load_canonicalizer(str(known)).trained_on)
     return numbers
 
 
