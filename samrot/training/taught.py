@@ -41,7 +41,7 @@ def load_teacher(name: str, group: FiniteGroup) -> Canonicalizer:
 
 
 def ask_teacher(
-    teacher: Canonicalizer, paths: Sequence[Path], apply_exif: bool | None
+    teacher: Canonicalizer, paths: Sequence[Path], apply_exif: bool | None, given: Sequence[int]
 ) -> tuple[list[int], Tensor]:
     """What a teacher says of photos, in whichever way they lie.
 
@@ -49,6 +49,7 @@ def ask_teacher(
         teacher: of C4 or D4.
         paths: the photos.
         apply_exif: as of ``read_image``.
+        given: element of D4 by which each is known to be turned, which is undone first.
 
     Returns:
         Element that each is most likely turned by, and the probabilities, (N, |G|) float32, of each
@@ -56,13 +57,15 @@ def ask_teacher(
     """
     poses: list[int] = []
     probabilities: list[Tensor] = []
-    for path in tqdm(paths, desc="asking the teacher", unit="image"):
-        photo = read_image(path, apply_exif=apply_exif)
+    asked = tqdm(list(zip(paths, given, strict=True)), desc="asking the teacher", unit="image")
+    for path, known in asked:
+        photo = move_image(read_image(path, apply_exif=apply_exif), D4.inverse(known))
         logits = teacher.logits(photo)
-        poses.append(int(logits.argmax()))
-        if poses[-1] != teacher.group.identity:
+        found = int(logits.argmax())
+        if found != teacher.group.identity:
             # Asked of the photo put upright, its turns are answered alike to the bit.
-            logits = teacher.logits(move_image(photo, D4.inverse(poses[-1])))
+            logits = teacher.logits(move_image(photo, D4.inverse(found)))
+        poses.append(D4.compose(known, found))
         probabilities.append(logits.double().softmax(0).float().cpu())
     return poses, torch.stack(probabilities)
 
@@ -73,7 +76,7 @@ class TaughtPhotos(PosePhotos):
     The photos are put upright as the teacher finds them, so that they can be mixed.
 
     Args:
-        paths, thumbnail, augmentation, options: as of ``PosePhotos``, without ``poses``.
+        paths, thumbnail, augmentation, poses, options: as of ``PosePhotos``.
         teacher: of C4 or D4; of the latter only without mirrored views.
     """
 
@@ -85,12 +88,13 @@ class TaughtPhotos(PosePhotos):
         *,
         teacher: Canonicalizer,
         apply_exif: bool | None,
+        poses: Sequence[int],
         **options: Any,
     ) -> None:
-        poses, self.probabilities = ask_teacher(teacher, paths, apply_exif)
+        found, self.probabilities = ask_teacher(teacher, paths, apply_exif, poses)
         unmirrored = replace(augmentation, mirror=0.0)
         super().__init__(
-            paths, thumbnail, unmirrored, apply_exif=apply_exif, poses=poses, **options
+            paths, thumbnail, unmirrored, apply_exif=apply_exif, poses=found, **options
         )
         self.mirror = augmentation.mirror
         # A mirror turns a rotation into its inverse.

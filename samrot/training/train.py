@@ -230,7 +230,6 @@ class TrainSettings(FitSettings):
     def _check_teacher(self) -> None:
         for name, is_given in (
             ("prior", self.prior is not None),
-            ("labels", self.labels is not None),
             ("turned_share", self.turned_share > 0),
             ("realign", self.realign > 0),
         ):
@@ -323,6 +322,7 @@ def train(settings: TrainSettings) -> Path:
             settings.augmentation,
             teacher=load_teacher(settings.teacher, group).to(fabric.device),
             cutmix=settings.cutmix,
+            poses=poses,
             **of_photos,
         )
         objective = TaughtObjective(canonicalizer, taught, save, **common)
