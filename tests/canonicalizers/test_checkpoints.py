@@ -49,6 +49,13 @@ def test_bundled(name: str) -> None:
     np.testing.assert_allclose(pose.probabilities.sum(), 1)
 
 
+@pytest.mark.parametrize("name", BUNDLED)
+def test_loading_draws_no_random_weights(name: str) -> None:
+    before = torch.random.get_rng_state()
+    load_canonicalizer(name)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_bad_checkpoints(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'c5' is neither bundled nor a file; .*c4, c4_aspect"):
         load_canonicalizer("c5")
