@@ -33,11 +33,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one thread a worker, and in what it s
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One worker more than there are cores: tests of other processes wait for these."""
-    return (os.cpu_count() or 1) + 1
-
-
 @pytest.fixture(scope="session")
 def coco_mini() -> Path:
     """Real COCO photos beside the project."""

@@ -61,6 +61,8 @@ def test_the_true_prior_is_that_of_the_photos() -> None:
     for training in list_trainings("training_photos"):
         if training.labels["objective"] == "true prior":
             assert training.settings["prior"] == training.settings["photos"]["turned"]
+        elif training.labels["objective"] == "taught":
+            assert (training.settings["prior"], training.settings["teacher"]) == (None, "c4")
         else:
             assert training.settings["prior"] == [1, 0, 0, 0]
 
