@@ -58,7 +58,7 @@ def turned_photos(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("config", ["prior", "contrastive", "prior_exif", "distilled"])
+@pytest.mark.parametrize("config", ["prior", "contrastive", "prior_exif"])
 def test_thumbnail_objectives_need_no_segmenter(
     config: str, scenes_folder: Path, turned_photos: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

