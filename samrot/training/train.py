@@ -177,6 +177,12 @@ class TrainSettings(FitSettings):
             )
         check_count("realign", self.realign, 0)
         check_range("turned_share", self.turned_share, 0, 1 - 1 / group.order - 1e-6)
+        for name in ("teacher", "turned_share"):
+            if getattr(self, name) and not self.beta:
+                raise InputError(
+                    f"{name} is {getattr(self, name)!r} with a beta of 0, the weight of the prior "
+                    f"loss; set beta, or leave {name} out"
+                )
         if self.realign and not self.turned_share:
             raise InputError(
                 f"realign is {self.realign} with a turned_share of 0; expected the share of the "
@@ -238,11 +244,6 @@ class TrainSettings(FitSettings):
                     f"teacher is {self.teacher!r}, who says of each photo how it is turned, and "
                     f"{name} is {getattr(self, name)!r}; leave one of them out"
                 )
-        if not self.beta:
-            raise InputError(
-                f"teacher is {self.teacher!r} with a beta of 0, the weight of what it says; set "
-                "beta, or leave teacher out"
-            )
 
     def _check_tilt(self) -> None:
         if self.canonicalizer.base is None:

@@ -17,7 +17,7 @@ from samrot.errors import InputError
 from samrot.geometry.exact import move_image
 from samrot.training.losses import prior_loss
 from samrot.training.realign import find_poses
-from samrot.training.train import TrainSettings, train
+from samrot.training.train import TaskLossSettings, TrainSettings, train
 from tests.training.test_train import photos, settings
 
 __all__ = ["photos"]
@@ -145,6 +145,10 @@ def test_labels_are_undone(some_turned: Path, tmp_path: Path) -> None:
     [
         ({"realign": -1}, "realign is -1; expected"),
         ({"turned_share": 0.75}, "turned_share is 0.75; expected"),
+        (
+            {"beta": 0.0, "task": TaskLossSettings(weight=1.0)},
+            "turned_share is 0.2 with a beta of 0, the weight of the prior",
+        ),
         ({"turned_share": 0.0}, "turned_share of 0; expected the share"),
         ({"devices": 2}, "it runs in one process"),
     ],

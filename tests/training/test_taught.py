@@ -169,7 +169,10 @@ def test_the_config_trains(strewn: Path, tmp_path: Path) -> None:
         ({"prior": [1.0, 0.0, 0.0, 0.0]}, "and prior is [1.0, 0.0, 0.0, 0.0]; leave one"),
         ({"turned_share": 0.2}, "and turned_share is 0.2; leave one"),
         ({"realign": 1, "turned_share": 0.2}, "and turned_share is 0.2; leave one"),
-        ({"beta": 0.0, "contrastive": 1.0}, "with a beta of 0, the weight of what it says"),
+        (
+            {"beta": 0.0, "contrastive": 1.0},
+            "teacher is 'c4' with a beta of 0, the weight of the prior",
+        ),
         ({"teacher": "d4"}, "teacher is 'd4', of D4; expected a canonicalizer of C4"),
         ({"teacher": "d5"}, "canonicalizer 'd5' is neither bundled nor a file"),
         (
