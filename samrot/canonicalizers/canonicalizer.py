@@ -128,8 +128,7 @@ class Canonicalizer(nn.Module):
 
     def mirrored_evidence(self, images: Tensor) -> Tensor:
         """The evidence, (B, |G|), that the mirror images of normalised thumbnails hold."""
-        inverse = [self.group.inverse(g) for g in range(self.group.order)]
-        return self.network(images.flip(-1))[:, inverse]
+        return self.group.mirror_logits(self.network(images.flip(-1)))
 
     def aspect_signs(self) -> Tensor:
         """(|G|,) 1 for elements that keep the axes, -1 for those that swap them."""

@@ -101,6 +101,16 @@ class FiniteGroup:
         source = [self.compose(g_inverse, h) for h in range(self.order)]
         return logits[..., torch.tensor(source, device=logits.device)]
 
+    def mirror_logits(self, logits: Tensor) -> Tensor:
+        """What the evidence of an image becomes when the image is mirrored left-right.
+
+        Of a cyclic group: a mirror turns a rotation into its inverse.
+
+        Args:
+            logits: (..., |G|).
+        """
+        return logits[..., [self.inverse(g) for g in range(self.order)]]
+
 
 @dataclass(frozen=True)
 class RotationGroup:

@@ -96,14 +96,12 @@ class TaughtPhotos(PosePhotos):
         super().__init__(
             paths, thumbnail, unmirrored, apply_exif=apply_exif, poses=found, **options
         )
-        self.mirror = augmentation.mirror
-        # A mirror turns a rotation into its inverse.
-        self.mirrored = [teacher.group.inverse(g) for g in range(teacher.group.order)]
+        self.mirror, self.group = augmentation.mirror, teacher.group
 
     def __getitem__(self, n: int) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         view, probabilities = super().__getitem__(n), self.probabilities[self.index_at(n)]
         if np.random.default_rng([self.seed, n, 1]).random() < self.mirror:
-            return view.flip(-1), probabilities[self.mirrored]
+            return view.flip(-1), self.group.mirror_logits(probabilities)
         return view, probabilities
 
 

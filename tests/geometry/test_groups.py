@@ -133,3 +133,14 @@ def test_the_nearest_element(group: FiniteGroup) -> None:
         for angle_deg in (-20.0, 0.0, 20.0):
             matrix = group.matrix(g) @ rotation_matrix(angle_deg)
             assert group.nearest(matrix) == g
+
+
+@pytest.mark.parametrize("group", [C4, C8, C16], ids=lambda group: group.name)
+def test_evidence_of_mirror_images(group: FiniteGroup) -> None:
+    """Turning a photo, then mirroring it, is mirroring it, then turning it the other way."""
+    logits = torch.arange(3.0 * group.order).reshape(3, -1)
+    assert torch.equal(group.mirror_logits(group.mirror_logits(logits)), logits)
+    for g in range(group.order):
+        turned = group.mirror_logits(group.act_on_logits(logits, g))
+        back = group.act_on_logits(group.mirror_logits(logits), group.inverse(g))
+        assert torch.equal(turned, back)
