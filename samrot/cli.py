@@ -236,7 +236,7 @@ COMMANDS = {
         "train a canonicalizer on upright photos",
         "--data.images DIR --out DIR",
         "--config custom --data.images photos --out runs/mine",
-        "samrot.training.train:TrainSettings",
+        "samrot.training.train_settings:TrainSettings",
         _train,
     ),
     "train-points": Command(

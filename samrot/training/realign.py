@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -24,6 +23,7 @@ from samrot.geometry.exact import move_image
 from samrot.geometry.groups import D4
 from samrot.robust.pose_sources import PriorWeighted
 from samrot.runtime.run_folder import RunFolder
+from samrot.training.train_settings import TrainSettings
 from samrot.wording import counted
 
 JUDGED = "realign.json"
@@ -32,11 +32,11 @@ SHOWN = 60  # photos on a contact sheet
 
 
 def train_in_rounds(
-    settings: Any,
+    settings: TrainSettings,
     paths: Sequence[Path],
     apply_exif: bool | None,
     poses: Sequence[int],
-    train_round: Callable[[Any], Path],
+    train_round: Callable[[TrainSettings], Path],
 ) -> Path:
     """Train in rounds, each anew, on the photos as the network of the round before judges them.
 
@@ -46,7 +46,7 @@ def train_in_rounds(
     these, and says which share was expected to be wrong still.
 
     Args:
-        settings: ``TrainSettings`` of the whole.
+        settings: those of the whole.
         paths: the photos.
         apply_exif: as of ``read_image``.
         poses: element that each is taken to be turned by in the first round.

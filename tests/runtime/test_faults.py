@@ -31,7 +31,8 @@ from samrot.geometry.pose import Pose
 from samrot.runtime.records import RecordAppender
 from samrot.segmenters import SegmenterSettings
 from samrot.training.fit_settings import OptimSettings
-from samrot.training.train import CanonicalizerSettings, TrainSettings, train
+from samrot.training.train import train
+from samrot.training.train_settings import CanonicalizerSettings, TrainSettings
 from tests.conftest import SourceOfPoses, random_photo, write_coco
 
 Run = Callable[[Path], object]

@@ -17,7 +17,8 @@ from samrot.errors import InputError
 from samrot.geometry.exact import move_image
 from samrot.training.losses import prior_loss
 from samrot.training.realign import find_poses
-from samrot.training.train import TaskLossSettings, TrainSettings, train
+from samrot.training.train import train
+from samrot.training.train_settings import TaskLossSettings, TrainSettings
 from tests.training.test_train import photos, settings
 
 __all__ = ["photos"]

@@ -23,7 +23,8 @@ from samrot.structures.fingerprints import fingerprint
 from samrot.training.losses import prior_loss
 from samrot.training.pose_photos import PoseAugmentation
 from samrot.training.taught import TaughtPhotos, ask_teacher
-from samrot.training.train import CanonicalizerSettings, train
+from samrot.training.train import train
+from samrot.training.train_settings import CanonicalizerSettings
 from tests.training.test_train import photos, settings
 
 __all__ = ["photos"]

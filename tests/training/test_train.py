@@ -24,7 +24,8 @@ from samrot.geometry.exact import move_image
 from samrot.training.fit_settings import OptimSettings
 from samrot.training.losses import prior_loss
 from samrot.training.pose_photos import PoseAugmentation, PosePhotos
-from samrot.training.train import CanonicalizerSettings, TrainSettings, train
+from samrot.training.train import train
+from samrot.training.train_settings import CanonicalizerSettings, TrainSettings
 from tests.conftest import small_options
 
 
