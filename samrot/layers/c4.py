@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from samrot.geometry.groups import C4
+from samrot.layers.frozen import made_once
 
 
 class C4Conv2d(nn.Module):
@@ -39,7 +40,6 @@ class C4Conv2d(nn.Module):
     ) -> None:
         super().__init__()
         self.stride, self.padding, self.kernel_size = stride, padding, kernel_size
-        self._kept: tuple[object, Tensor] | None = None
         in_orientations = 1 if lifting else C4.order
         self.weight = nn.Parameter(
             torch.empty(out_fields, in_fields, in_orientations, kernel_size, kernel_size)
@@ -71,16 +71,8 @@ class C4Conv2d(nn.Module):
                 f"a {height}x{width} input leaves a stride-{self.stride} window off centre, which "
                 f"breaks C4; expected (size + 2 * {self.padding} - {self.kernel_size}) to divide"
             )
-        return F.conv2d(fields, self._bank(), stride=self.stride, padding=self.padding)
-
-    def _bank(self) -> Tensor:
-        """The filter bank, kept from call to call while the weights are frozen and the same."""
-        if self.weight.requires_grad:
-            return self.filter_bank()
-        version = (self.weight.data_ptr(), self.weight._version, self.weight.dtype)
-        if self._kept is None or self._kept[0] != version:
-            self._kept = version, self.filter_bank()
-        return self._kept[1]
+        bank = made_once(self, self.weight, self.filter_bank)
+        return F.conv2d(fields, bank, stride=self.stride, padding=self.padding)
 
 
 class C4Norm(nn.Module):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from samrot.errors import InputError
+from samrot.layers.frozen import made_once
 
 STEM = 32
 # (expansion, channels, repeats, stride, kernel) of each stage.
@@ -50,8 +51,8 @@ class Convolutions(nn.Sequential):
                 conv, is_bounded = layer, isinstance(follower, nn.ReLU6)
                 is_done = is_bounded
                 images = torch.ops.mkldnn._convolution_pointwise(
-                    images, conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation,
-                    conv.groups, "hardtanh" if is_bounded else "none",
+                    images, _packed(conv, images), conv.bias, conv.padding, conv.stride,
+                    conv.dilation, conv.groups, "hardtanh" if is_bounded else "none",
                     [0.0, 6.0] if is_bounded else [], "",
                 )  # fmt: skip
         return images
@@ -67,6 +68,19 @@ def _fuses(images: Tensor) -> bool:
         and not torch.jit.is_tracing()  # type: ignore[attr-defined]
         and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    )
+
+
+def _packed(conv: nn.Conv2d, images: Tensor) -> Tensor:
+    """The weight as oneDNN lays it out for such images, which takes time."""
+    if conv.weight.requires_grad:
+        return conv.weight
+    return made_once(
+        conv,
+        conv.weight,
+        lambda: torch.ops.mkldnn._reorder_convolution_weight(
+            conv.weight, conv.padding, conv.stride, conv.dilation, conv.groups, list(images.shape)
+        ),
     )
 
 

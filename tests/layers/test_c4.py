@@ -39,3 +39,20 @@ def test_off_centre_stride_is_refused() -> None:
     conv = C4Conv2d(3, 4, 3, stride=2, padding=1, lifting=True)
     with pytest.raises(ValueError, match="off centre"):
         conv(torch.zeros(1, 3, 8, 8))
+
+
+def test_a_frozen_bank_follows_its_weight_in_every_mode() -> None:
+    layer = C4Conv2d(1, 2, 3).requires_grad_(False)
+    fields = torch.randn(1, 4, 5, 5)
+    with torch.inference_mode():
+        layer(fields)
+        unversioned = C4Conv2d(1, 2, 3).requires_grad_(False)  # its weight has no version
+        before = unversioned(fields)
+        unversioned.weight.mul_(2)
+        assert torch.equal(unversioned(fields), 2 * before)
+    seen = fields.requires_grad_()
+    layer(seen).sum().backward()
+    assert seen.grad is not None, "what was made in inference mode is differentiated through"
+    before = layer(fields).detach()
+    layer.weight.mul_(2)
+    assert torch.equal(layer(fields), 2 * before)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 
@@ -75,3 +78,30 @@ def test_one_pass_for_convolution_and_bound_changes_nothing(side: int) -> None:
     assert separate.requires_grad, "gradients take the convolutions one by one"
     torch.testing.assert_close(fused, separate.detach(), rtol=1e-5, atol=1e-5)
     assert fused.stride() == separate.stride()
+
+
+@torch.no_grad()
+def test_frozen_weights_are_laid_out_once_and_again_where_they_change() -> None:
+    """In oneDNN's own layout, to the bit, whatever sizes were seen before."""
+    network = EfficientNetLite(0, 3)
+    free = copy.deepcopy(network)
+    network.requires_grad_(False)
+    batches = [5 * torch.randn(n, 3, side, side) for n, side in ((1, 33), (4, 65), (2, 33))]
+    for _ in range(2):
+        for images in batches:
+            assert torch.equal(network(images), free(images))
+        for changed in (network, free):
+            for weight in changed.parameters():
+                weight.mul_(1.1)
+    for copied in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert torch.equal(copied(batches[0]), free(batches[0]))
+
+
+@torch.inference_mode()
+def test_weights_that_have_no_version_are_used_as_they_are() -> None:
+    network = EfficientNetLite(0, 2).requires_grad_(False)
+    images = 5 * torch.randn(2, 3, 33, 33)
+    before = network(images)
+    for weight in network.parameters():
+        weight.mul_(1.1)
+    assert not torch.equal(network(images), before)
