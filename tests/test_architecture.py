@@ -22,12 +22,12 @@ FLOORS = (
     ("robust", "testing"),
     ("evaluation", "training"),
     ("commands",),
-    ("cli", "arguments", "__main__", "__init__"),
+    ("cli", "__main__", "__init__"),
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # The tool that proves the law of what robust makes stands above it, on the same floor; the ground
 # and the face are no rooms.
-SAME_FLOOR = {("testing", "robust"), ("files", "errors"), ("__main__", "cli"), ("cli", "arguments")}
+SAME_FLOOR = {("testing", "robust"), ("files", "errors"), ("__main__", "cli")}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from samrot.arguments import as_parsed, find_config, option_types
+from samrot.cli.arguments import as_parsed, find_config, option_types
 from samrot.errors import InputError
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import samrot
-from samrot.cli import COMMANDS, _parse, main
+from samrot.cli import COMMANDS, main
+from samrot.cli.parsing import parse
 from samrot.commands import doctor
 from samrot.commands.demo import DemoSettings, demo
 from samrot.evaluation.table import summary_table
@@ -55,7 +56,7 @@ def test_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("name", [name for name in COMMANDS if COMMANDS[name].example])
 def test_examples_are_read(name: str) -> None:
     options = COMMANDS[name].example.partition(" > ")[0].split()
-    assert _parse(name, options) is not None
+    assert parse(name, COMMANDS[name], options) is not None
 
 
 def test_completion(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ def find_config(name: str) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
-    bundled = {path.stem: path for path in Path(__file__).with_name("configs").glob("*.yaml")}
+    bundled = {path.stem: path for path in (Path(__file__).parents[1] / "configs").glob("*.yaml")}
     if name not in bundled:
         raise MissingFileError(
             f"config {name} does not exist; expected a YAML file, or one of: "

@@ -1,69 +1,26 @@
-"""The command line: settings in, exit code out; the work is done in the rooms below.
+"""The commands: name -> what it takes, and what it runs.
 
-Exit codes: 0 done, 1 done but for some photos, 2 bad input (one line on stderr), 130 interrupted.
 A command imports what it needs when it runs, so that ``samrot --help`` and ``samrot doctor`` answer
 at once.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import logging
-import sys
-import warnings
-from argparse import SUPPRESS, RawDescriptionHelpFormatter
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from jsonargparse import (
-    ArgumentError,
-    ArgumentParser,
-    DefaultHelpFormatter,
-    get_loader,
-    set_loader,
-)
-from tqdm import tqdm
-from yaml import YAMLError
+from jsonargparse import ArgumentParser
 
-from samrot.arguments import as_parsed, find_config, option_types
-from samrot.errors import InputError, check_choice
-from samrot.files import check_yaml, is_disk_full, load_yaml
-from samrot.runtime.processes import another_failed, is_first_process, is_first_to_fail
-from samrot.wording import counted, did_you_mean
-
-_YAML = "checked yaml"
+from samrot.cli.console import say
+from samrot.cli.parsing import Command, build_parser, settings_class_of
+from samrot.errors import InputError
+from samrot.runtime.processes import is_first_process
+from samrot.wording import counted
 
 _IMAGES = (
     "photos: files, folders and patterns, here or as URIs; tar files; .txt files that list them"
 )
 SHELLS = ("bash", "zsh", "tcsh")
-
-
-@dataclass(frozen=True)
-class Command:
-    """One word of the command line.
-
-    Args:
-        meaning: line of ``samrot --help``.
-        needs: what must be given, as of the usage line.
-        example: options of an example.
-        settings: ``module:dataclass`` of its options, or ``module:TASKS``, a table of tasks with
-            their dataclasses, the first for no ``--task``; None for a command without a config
-            file.
-        run: does the work with the filled settings, and prints what it made; an exit code, or
-            None for 0.
-        add_arguments: adds what is not an option of the settings, and names it.
-    """
-
-    meaning: str
-    needs: str
-    example: str
-    settings: str | None
-    run: Callable[[Any], int | None]
-    add_arguments: Callable[[ArgumentParser], set[str]] | None = None
 
 
 def _evaluate(settings: Any) -> None:
@@ -144,7 +101,7 @@ def _passed_over(remarks: Sequence[str], failed: Collection[str]) -> int:
     if not is_first_process():
         return 0  # an exit code of another process would end the run
     for remark in remarks:
-        _say(remark)
+        say(remark)
     return 1 if failed else 0
 
 
@@ -184,10 +141,11 @@ def _models(arguments: Any) -> None:
 
 
 def _completion(arguments: Any) -> None:
-    whole = ArgumentParser(prog="samrot", description=_overview())
+    whole = ArgumentParser(prog="samrot", description=overview())
     subcommands = whole.add_subcommands()
-    for name in COMMANDS:
-        subcommands.add_subcommand(name, _parser(name, _settings_class(name, [])))
+    for name, command in COMMANDS.items():
+        parser = build_parser(name, command, settings_class_of(command))
+        subcommands.add_subcommand(name, parser)
     try:
         print(whole.get_completion_script(f"shtab-{arguments.shell}"))
     except ValueError as error:
@@ -328,162 +286,8 @@ COMMANDS = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        argv: arguments without the program's name; None takes the process's own.
-
-    Returns:
-        The exit code.
-    """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] == ["help"]:
-        arguments = [*arguments[1:], "--help"]
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())
-        return 0
-    if arguments[0] == "--version":
-        print(f"samrot {importlib.import_module('samrot').__version__}")
-        return 0
-    name, options = arguments[0], arguments[1:]
-    if name not in COMMANDS:
-        return _fail(
-            f"unknown command {name!r}; expected one of: {', '.join(COMMANDS)}"
-            + did_you_mean(name, COMMANDS)
-        )
-    warnings.showwarning = _show_warning
-    talk = logging.StreamHandler()
-    talk.setFormatter(logging.Formatter("samrot: %(message)s"))
-    logger = logging.getLogger("samrot")
-    logger.addHandler(talk)
-    logger.setLevel(logging.INFO)
-    try:
-        return COMMANDS[name].run(_parse(name, options)) or 0
-    except (InputError, ArgumentError) as error:
-        return _fail(str(error))
-    except RuntimeError:
-        if another_failed():  # and took this process out of what they did together
-            return 2
-        raise
-    except OSError as error:
-        place = f": {error.filename}" if error.filename else ""
-        remedy = "; free some space and run the same command again"
-        return _fail(f"{error.strerror or error}{place}{remedy if is_disk_full(error) else ''}")
-    except KeyboardInterrupt:
-        if is_first_to_fail():
-            _say("interrupted; run the same command again")
-        return 130
-    finally:
-        logger.removeHandler(talk)
-
-
-def _parse(name: str, arguments: list[str]) -> Any:
-    settings_class = _settings_class(name, arguments)
-    options = {} if settings_class is None else option_types(settings_class)
-    parser = _parser(name, settings_class)
-    try:
-        parsed = parser.parse_args(as_parsed(arguments, options))
-        if settings_class is None:
-            return parsed
-        values = vars(parser.instantiate(parsed))
-        values.pop("config")
-        if values.get("out") == "":  # which would be the current folder
-            raise InputError("out is ''; expected a folder")
-        return settings_class(**values)
-    except InputError:
-        raise
-    except ArgumentError as error:
-        unknown = str(error).partition("unrecognized arguments: ")[2].split()
-        hint = did_you_mean(unknown[0].partition("=")[0], options) if unknown else ""
-        raise InputError(f"{error}{hint}") from error
-    except (AttributeError, LookupError, TypeError, ValueError) as error:  # jsonargparse's own
-        raise InputError(
-            f"the settings are not of the shape expected ({error}); samrot help {name} lists them"
-        ) from error
-
-
-def _settings_class(name: str, arguments: list[str]) -> Any:
-    """The dataclass of a command's options, imported; None where there is none."""
-    settings = COMMANDS[name].settings
-    if settings is None:
-        return None
-    module_name, _, class_name = settings.partition(":")
-    found = getattr(importlib.import_module(module_name), class_name)
-    return found[_task(arguments, found)].settings_class if isinstance(found, dict) else found
-
-
-def _task(arguments: list[str], tasks: Collection[str]) -> str:
-    """The task that the options name, or the config that they name; by default the first."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--task")
-    parser.add_argument("--config", action="append", default=[])
-    given, _ = parser.parse_known_args(arguments)
-    named = [next(iter(tasks))]
-    for config in given.config:
-        with suppress(YAMLError, UnicodeDecodeError):  # which are reported where it is parsed
-            content = load_yaml(find_config(config).read_text())
-            named += [content["task"]] if isinstance(content, dict) and "task" in content else []
-    task = named[-1] if given.task is None else given.task
-    check_choice("task", task, tasks)
-    return task
-
-
-class _HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
-    """Examples stay on one line, to be copied."""
-
-
-def _parser(name: str, settings_class: Any) -> ArgumentParser:
-    command = COMMANDS[name]
-    parser = ArgumentParser(
-        prog=f"samrot {name}",
-        usage=f"samrot {name} {command.needs + ' ' if command.needs else ''}[options]",
-        description=command.meaning,
-        epilog=f"example:\n  samrot {name} {command.example}",
-        formatter_class=_HelpFormatter,
-        exit_on_error=False,
-        allow_abbrev=False,
-        parser_mode=_YAML,
-    )
-    added = command.add_arguments(parser) if command.add_arguments else set()
-    if settings_class is not None:
-        parser.add_argument(
-            "--config",
-            action="config",
-            help="YAML file with any of the settings, or the name of one that comes with samrot",
-        )
-        parser.add_class_arguments(settings_class, skip=added)
-        for group in parser._action_groups:
-            for action in group._group_actions:
-                if action.help == "Path to a configuration file.":  # of a group of options alone
-                    action.help = SUPPRESS
-    return parser
-
-
-def _overview() -> str:
+def overview() -> str:
+    """The text of ``samrot --help``."""
     lines = ["usage: samrot COMMAND [options]   (samrot help COMMAND lists them)", ""]
     lines += [f"  {name:<16} {command.meaning}" for name, command in COMMANDS.items()]
     return "\n".join(lines)
-
-
-def _fail(message: str) -> int:
-    if is_first_to_fail():
-        _say(f"error: {message}")
-    return 2
-
-
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    _say(f"warning: {message}")
-
-
-def _say(message: str) -> None:
-    """Write one line for a person, beside the progress bars and whatever is in names of files."""
-    tqdm.write("samrot: " + " ".join(message.split()), file=sys.stderr)
-
-
-def _load_yaml(text: str) -> Any:
-    check_yaml(text)
-    return get_loader("yaml")(text)
-
-
-set_loader(_YAML, _load_yaml, (YAMLError,))
