@@ -13,6 +13,7 @@ import torch
 
 from samrot import weights
 from samrot.cli import main
+from samrot.files import save_torch
 
 resource = pytest.importorskip("resource", reason="the size of files can be limited on Unix only")
 
@@ -28,7 +29,7 @@ def files_up_to(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("save", [weights.save_official, weights.save_torch])
+@pytest.mark.parametrize("save", [weights.save_official, save_torch])
 def test_a_checkpoint_stays_as_it_was(save: object, tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
     save(path, {"w": torch.ones(3)})  # type: ignore[operator]

@@ -107,7 +107,7 @@ def test_missing_official_weights_name_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SAMROT_WEIGHTS", str(tmp_path / "weights"))
-    monkeypatch.setattr("samrot.weights._OFFICIAL_URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr("samrot.weights.published._OFFICIAL_URL", "http://127.0.0.1:9/")
     with pytest.raises(
         InputError,
         match=r"sam_vit_b_01ec64\.pth is not there and cannot be downloaded \(no connection to ",
@@ -122,7 +122,7 @@ def test_a_corrupt_official_file_is_refused(
 ) -> None:
     """pooch downloads again when the checksum is wrong; without a network that is an error."""
     monkeypatch.setenv("SAMROT_WEIGHTS", str(tmp_path))
-    monkeypatch.setattr("samrot.weights._OFFICIAL_URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr("samrot.weights.published._OFFICIAL_URL", "http://127.0.0.1:9/")
     (tmp_path / "sam_vit_b_01ec64.pth").write_bytes(b"not weights")
     with pytest.raises(InputError, match="cannot be downloaded"):
         load_segmenter("sam_vit_b")
