@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,7 +57,7 @@ class WebSettings:
 
 
 def serve(settings: WebSettings, announce: Callable[[str], object] = print) -> None:
-    """Show the page until it is interrupted; what was uploaded is gone then.
+    """Show the page until it is interrupted or terminated; what was uploaded is gone then.
 
     Args:
         settings: which models, and where the page listens.
@@ -64,6 +67,8 @@ def serve(settings: WebSettings, announce: Callable[[str], object] = print) -> N
         InputError: if gradio is not installed, a model cannot be loaded, or the port is taken.
     """
     _check_address(settings.host, settings.port)
+    if threading.current_thread() is threading.main_thread():  # no other may
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="samrot-web-") as folder:
         os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED="False")
         gradio = _import_gradio()

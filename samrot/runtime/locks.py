@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,16 +38,18 @@ def alone_in(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int, clean_up: Callable[[], object] = lambda: None) -> None:
     """End this process as soon as the one that started it is gone, ``kill -9`` included.
 
     Args:
         parent: its process id, which the parent tells, for it may be gone already.
+        clean_up: is called before the end, since the parent can no longer.
     """
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(_WATCH_SECONDS)
+        clean_up()
         os._exit(1)
 
     threading.Thread(target=watch, name="watch the parent", daemon=True).start()

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,7 +77,8 @@ def launch(device: str, devices: int = 1, nodes: int = 1) -> Fabric:
         if _SHARED not in os.environ:
             _share_failures()
         elif (first := int(os.environ[_FIRST])) != os.getpid():
-            die_with_parent(first)  # also while it waits for the others
+            # Also while it waits for the others.
+            die_with_parent(first, partial(_forget, os.environ[_SHARED]))
     fabric.launch()
     _global_rank = fabric.global_rank
     if fabric.global_rank:
@@ -120,7 +122,7 @@ def _failed_file() -> Path | None:
 def _share_failures() -> None:
     """Make the place where the processes of a run tell each other, and end with the others."""
     folder = tempfile.mkdtemp(prefix="samrot_")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(_forget, folder)
     os.environ[_SHARED], os.environ[_FIRST] = folder, str(os.getpid())
     failed = Path(folder) / _FAILED
 
@@ -128,7 +130,12 @@ def _share_failures() -> None:
         while not failed.exists():
             time.sleep(_WATCH_SECONDS)
         if not _is_first:
-            shutil.rmtree(folder, ignore_errors=True)
+            _forget(folder)
             os._exit(2)  # what this process waits for would never come
 
     threading.Thread(target=watch, name="watch the others", daemon=True).start()
+
+
+def _forget(folder: str) -> None:
+    """Remove the place, which another process may do too."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -87,9 +87,11 @@ def test_the_other_processes_of_a_killed_run_end(scenes_folder: Path, tmp_path: 
     """Else they would go on, and write photos that the next run does again."""
     out = tmp_path / "run"
     command = evaluate_command(scenes_folder, out, "--devices", "2", segmenter="sam_mini")
+    left_over = tmp_path / "left_over"
+    left_over.mkdir()
     process = subprocess.Popen(
         [sys.executable, "-m", "samrot", *command], stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(left_over)},
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while not list(out.glob("records*.jsonl")):
@@ -103,6 +105,7 @@ def test_the_other_processes_of_a_killed_run_end(scenes_folder: Path, tmp_path: 
     while any(_is_running(child) for child in children):
         assert time.monotonic() < deadline, "a process of the killed run goes on"
         time.sleep(0.1)
+    assert not list(left_over.glob("samrot_*"))
     whole = tmp_path / "whole"
     for folder in (out, whole):
         assert main(evaluate_command(scenes_folder, folder, segmenter="sam_mini")) == 0

@@ -23,9 +23,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of ``samrot web``, in a process of its own."""
     if importlib.util.find_spec("gradio") is None:
         pytest.skip("gradio is not installed: make test-web installs it")
-    log = tmp_path_factory.mktemp("web") / "log"
+    log, uploads = tmp_path_factory.mktemp("web") / "log", tmp_path_factory.mktemp("uploads")
     command = [sys.executable, "-m", "samrot", "web", "--port", str(PORT), "--max_megapixels", "4"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": str(uploads)}
     with (
         log.open("w") as output,
         subprocess.Popen(
@@ -36,6 +36,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield _wait_for_line(log, server)
         finally:
             server.terminate()
+            server.wait(60)
+    assert not list(uploads.glob("samrot-web-*")), "photos of the page are left behind"
 
 
 def _wait_for_line(log: Path, server: subprocess.Popen[bytes]) -> str:
