@@ -218,13 +218,17 @@ class PosePhotos(Dataset[Tensor]):
         return view
 
     def _read(self, index: int) -> np.ndarray:
-        photo = read_image(self.paths[index], apply_exif=self.apply_exif)
-        if self.poses is not None:
-            photo = move_image(photo, D4.inverse(self.poses[index]))
+        pose = D4.identity if self.poses is None else self.poses[index]
+        photo = read_put_back(self.paths[index], pose, self.apply_exif)
         scale = self.OVERSAMPLING * self.thumbnail.size / min(photo.shape[:2])
         if scale < 1.0:
             photo = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         return photo
+
+
+def read_put_back(path: Path, pose: int, apply_exif: bool | None) -> np.ndarray:
+    """A photo, (H, W, 3) uint8, after the element of D4 that it is turned by is undone."""
+    return move_image(read_image(path, apply_exif=apply_exif), D4.inverse(pose))
 
 
 @lru_cache(maxsize=4)

@@ -23,6 +23,7 @@ from samrot.geometry.exact import move_image
 from samrot.geometry.groups import D4
 from samrot.robust.pose_sources import PriorWeighted
 from samrot.runtime.run_folder import RunFolder
+from samrot.training.pose_photos import read_put_back
 from samrot.training.train_settings import TrainSettings
 from samrot.wording import counted
 
@@ -119,8 +120,7 @@ def find_poses(
     found: list[int] = []
     doubts: list[float] = []
     for path, before in tqdm(list(zip(paths, given, strict=True)), desc="realign", unit="image"):
-        photo = move_image(read_image(path, apply_exif=apply_exif), D4.inverse(before))
-        pose = source.estimate(photo)
+        pose = source.estimate(read_put_back(path, before, apply_exif))
         found.append(D4.compose(before, pose.element))
         doubts.append(1 - pose.confidence)
     return found, float(np.mean(doubts))

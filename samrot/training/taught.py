@@ -17,12 +17,11 @@ from tqdm import tqdm
 
 from samrot.canonicalizers import Canonicalizer, load_canonicalizer
 from samrot.canonicalizers.thumbnail import Thumbnail
-from samrot.data.images import read_image
 from samrot.errors import InputError
 from samrot.geometry.exact import move_image
 from samrot.geometry.groups import D4, FiniteGroup
 from samrot.training.pose_objectives import PoseObjective
-from samrot.training.pose_photos import PoseAugmentation, PosePhotos
+from samrot.training.pose_photos import PoseAugmentation, PosePhotos, read_put_back
 
 
 def load_teacher(name: str, group: FiniteGroup) -> Canonicalizer:
@@ -59,7 +58,7 @@ def ask_teacher(
     probabilities: list[Tensor] = []
     asked = tqdm(list(zip(paths, given, strict=True)), desc="asking the teacher", unit="image")
     for path, known in asked:
-        photo = move_image(read_image(path, apply_exif=apply_exif), D4.inverse(known))
+        photo = read_put_back(path, known, apply_exif)
         logits = teacher.logits(photo)
         found = int(logits.argmax())
         if found != teacher.group.identity:
