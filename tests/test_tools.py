@@ -205,6 +205,8 @@ def test_study(scenes_folder: Path, tmp_path: Path, run: Run) -> None:
     assert float(values["c4", "0.25", "none", "AP less none's"]) == 0
     numbers = {row["which"]: row["photos"] for row in found["literature"]}
     assert (numbers["in their test set"], numbers["left out there"]) == ("1", "1")
+    turned = {(row["canonicalizer"], row["turned by"]) for row in found["literature"]}
+    assert {("c4", "quarter turns"), ("c4", "any angle"), ("so2", "any angle")} <= turned
 
 
 def test_a_study_says_what_it_needs(scenes_folder: Path, tmp_path: Path, run: Run) -> None:

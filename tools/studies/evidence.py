@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +12,11 @@ import numpy as np
 from tqdm import tqdm
 
 import samrot
+from samrot.evaluation.angle_accuracy import AngleAccuracy
 from samrot.files import write_text
 from samrot.geometry.groups import C4
+
+Ask = Callable[[int, np.ndarray], list[float]]  # the number of a photo and the photo
 
 
 class Evidence(NamedTuple):
@@ -65,22 +68,51 @@ class Said:
             name: what it is kept under.
             source: what ``samrot.load_canonicalizer`` takes; the name by default.
         """
+
+        def start() -> Ask:
+            canonicalizer = samrot.load_canonicalizer(source or name)
+            canonicalizer.estimate(self._read(self.paths[0]))  # the first takes longer
+
+            def ask(number: int, image: np.ndarray) -> list[float]:
+                begun = time.perf_counter()
+                pose = canonicalizer.estimate(image)
+                seconds = time.perf_counter() - begun
+                return [*np.asarray(pose.probabilities).tolist(), 1000 * seconds]
+
+            return ask
+
+        rows = self._of_each(name, start)
+        return Evidence(rows[:, : C4.order], rows[:, C4.order])
+
+    def angle_errors_deg(self, name: str) -> np.ndarray:
+        """(N,) how far off a canonicalizer is, 0..180, of photos turned by any angle at random."""
+
+        def start() -> Ask:
+            canonicalizer = samrot.load_canonicalizer(name)
+
+            def ask(number: int, image: np.ndarray) -> list[float]:
+                turned = AngleAccuracy(canonicalizer, draws=1, seed=number)
+                turned.update(image)
+                return turned.errors_deg[0]
+
+            return ask
+
+        return np.abs(self._of_each(f"{name}_at_any_angle", start)[:, 0])
+
+    def _of_each(self, name: str, start: Callable[[], Ask]) -> np.ndarray:
+        """What is said of each photo, kept under a name; asked for where it is not yet."""
         file = self.folder / f"{name}.json"
         kept: dict[str, list[float]] = json.loads(file.read_text()) if file.is_file() else {}
-        missing = [path for path in self.paths if path.name not in kept]
+        missing = [n for n, path in enumerate(self.paths) if path.name not in kept]
         if missing:
             self.folder.mkdir(parents=True, exist_ok=True)
-            canonicalizer = samrot.load_canonicalizer(source or name)
-            canonicalizer.estimate(self._read(missing[0]))  # the first takes longer
-            for number, path in enumerate(tqdm(missing, desc=name, unit="image"), 1):
-                image, start = self._read(path), time.perf_counter()
-                pose = canonicalizer.estimate(image)
-                seconds = time.perf_counter() - start
-                kept[path.name] = [*np.asarray(pose.probabilities).tolist(), 1000 * seconds]
-                if number % 100 == 0 or number == len(missing):
+            ask = start()
+            for done, number in enumerate(tqdm(missing, desc=name, unit="image"), 1):
+                path = self.paths[number]
+                kept[path.name] = ask(number, self._read(path))
+                if done % 100 == 0 or done == len(missing):
                     write_text(file, json.dumps(kept))
-        rows = np.array([kept[path.name] for path in self.paths])
-        return Evidence(rows[:, : C4.order], rows[:, C4.order])
+        return np.array([kept[path.name] for path in self.paths])
 
     def _read(self, path: Path) -> np.ndarray:
         return samrot.read_image(path, apply_exif=self.apply_exif)

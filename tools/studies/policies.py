@@ -16,6 +16,8 @@ from studies.evidence import Evidence
 from studies.numbers import Number, of_one
 from studies.precision import PlainRun, once
 
+NEAREST_QUARTER_DEG = 45.0  # a photo is right, as Woehrer counts, that is left turned by no more
+
 
 def traffic(context: Context, settings: dict[str, Any]) -> Iterator[Number]:
     """Wrong poses, and average precision, where a share of the photos arrives upright."""
@@ -72,28 +74,36 @@ def coverage(context: Context, settings: dict[str, Any]) -> Iterator[Number]:
         for covered in settings["coverages"]:
             surest = order[: round(covered * len(order))]
             labels = {"canonicalizer": name, "coverage": covered}
-            yield accuracy_of(context, labels, said, np.isin(order, surest)[np.argsort(order)])
+            is_surest = np.isin(order, surest)[np.argsort(order)]
+            yield accuracy_of(context, labels, said.correct, is_surest)
 
 
 def literature(context: Context, settings: dict[str, Any]) -> Iterator[Number]:
-    """Accuracy on the photos that Fischer et al.'s list labels, beside all."""
+    """Accuracy, within 45 degrees, on the photos that Fischer et al.'s list labels, beside all."""
     if context.labels is None:
         raise InputError("literature needs --labels: file,label of Fischer et al.'s list")
     listed = read_labels(context.labels, context.said.paths)
     groups = {"all": listed == listed, "in their test set": (listed == 1) | (listed == 2)}
     groups |= {"left out there": listed == -1, "on the list": listed != 0}
-    for name in settings["canonicalizers"]:
+    correct = {(name, "quarter turns"): context.said(name).correct for name in settings["turns"]}
+    for name in settings["any_angle"]:
+        errors_deg = context.said.angle_errors_deg(name)
+        correct[name, "any angle"] = (errors_deg <= NEAREST_QUARTER_DEG).astype(float)
+    for (name, turned), of_photos in correct.items():
         for group, members in groups.items():
             if members.any():
-                labels = {"canonicalizer": name, "which": group, "number": int(members.sum())}
-                yield accuracy_of(context, labels, context.said(name), members)
+                labels = {
+                    "canonicalizer": name, "turned by": turned, "which": group,
+                    "number": int(members.sum()),
+                }  # fmt: skip
+                yield accuracy_of(context, labels, of_photos, members)
 
 
 def accuracy_of(
-    context: Context, labels: dict[str, Any], said: Evidence, members: np.ndarray
+    context: Context, labels: dict[str, Any], correct: np.ndarray, members: np.ndarray
 ) -> Number:
-    """Accuracy on some of the photos, (N,) bool."""
-    of_members = np.where(members, said.correct, np.nan)
+    """Accuracy on some of the photos, (N,) bool; of all, (N,), 1 where they are right."""
+    of_members = np.where(members, correct, np.nan)
     return of_one(labels, "accuracy", int(members.sum()), context.sample.mean(of_members))
 
 
