@@ -58,41 +58,39 @@ def scale(context: Context, settings: dict[str, Any]) -> Iterator[Number]:
         sample = Sample(asked["repeats"], context.resamples)
         shares = {"share of weights": weight_share(canonicalizer, sam, sample)}
         yield from _numbers({"segmenter": name, "longest side": "any"}, shares, sample)
-        seconds: dict[Point, np.ndarray] = {}
         boxes = (*asked["boxes"], *asked["held_out_boxes"])
-        for side in sorted((*asked["sides"], *asked["held_out_sides"])):
-            grid = itertools.product([side], boxes, asked["turns"])
-            points = list(itertools.starmap(Point, grid))
-            image = photo(0, points[0].size_hw)
-            contestants: dict[Any, Callable[[], object]] = {
-                point: _asker(predictor, image, point) for point in points
-            }
-            contestants["canonicalizer"] = partial(canonicalizer.estimate, image)
-            raced = race(contestants, asked["repeats"])
-            times = {key: np.array(values) for key, values in raced.items()}
-            first = times[Point(side, boxes[0], 1)]  # type: ignore[index]
+        sides = sorted((*asked["sides"], *asked["held_out_sides"]))
+        points = list(itertools.starmap(Point, itertools.product(sides, boxes, asked["turns"])))
+        images = {point.side: photo(0, point.size_hw) for point in points}
+        contestants: dict[Any, Callable[[], object]] = {
+            point: _asker(predictor, images[point.side], point) for point in points
+        }
+        contestants |= {
+            side: partial(canonicalizer.estimate, image) for side, image in images.items()
+        }
+        seconds = of_even_rounds(race(contestants, asked["repeats"]))
+        for side in sides:
+            first = Point(side, boxes[0], 1)
+            own, of_segmenter = (medians(sample, seconds[key]) for key in (side, first))
             shares = {
-                "milliseconds of the canonicalizer": 1000 * medians(sample, times["canonicalizer"]),
-                "milliseconds of the segmenter": 1000 * medians(sample, first),
-                "share of time": share(
-                    medians(sample, times.pop("canonicalizer")), medians(sample, first)
-                ),
+                "milliseconds of the canonicalizer": 1000 * own,
+                "milliseconds of the segmenter": 1000 * of_segmenter,
+                "share of time": share(own, of_segmenter),
             }
             if context.device != "cpu":
                 peaks = [
-                    np.full(len(sample.counts), peak(contestants[key]))
-                    for key in ("canonicalizer", points[0])
+                    np.full(len(sample.counts), peak(contestants[key])) for key in (side, first)
                 ]
                 shares["share of peak memory"] = share(*peaks)
             yield from _numbers({"segmenter": name, "longest side": side}, shares, sample)
-            seconds |= times  # type: ignore[arg-type]
+        costs = {point: seconds[point] for point in points}
         held_out = [
             point
-            for point in seconds
+            for point in points
             if point.side in asked["held_out_sides"] or point.boxes in asked["held_out_boxes"]
         ]
         if held_out:
-            errors = {"largest error of the cost model": model_error(seconds, held_out, sample)}
+            errors = {"largest error of the cost model": model_error(costs, held_out, sample)}
             yield from _numbers({"segmenter": name, "longest side": "held out"}, errors, sample)
 
 
@@ -114,6 +112,13 @@ def _asker(
         return predictor.predict_prompts(prompts)
 
     return ask
+
+
+def of_even_rounds(timings: dict[Any, list[float]]) -> dict[Any, np.ndarray]:
+    """Seconds as if all rounds of a race had been equally fast; machines have slow moments."""
+    times = np.array(list(timings.values()))
+    totals = times.sum(axis=0)
+    return dict(zip(timings, times / totals * np.median(totals), strict=True))
 
 
 def medians(sample: Sample, seconds: np.ndarray) -> np.ndarray:
