@@ -15,6 +15,7 @@ from samrot.segmenters import DecoderSettings, Prompts, SamSegmenter
 from samrot.segmenters.sam_mini_1 import build_sam_mini_1
 
 BOXES = 64
+THEIRS = "segment-anything"
 WAYS = {
     "samrot, default": DecoderSettings(),
     "sdpa": DecoderSettings(attention="sdpa"),
@@ -36,7 +37,7 @@ def compare_decoder(options: Options) -> Timings:
         masks, _, _ = plain.predict_torch(None, None, resized, multimask_output=False)
         return masks.cpu()  # where samrot's are
 
-    contestants: dict[str, Callable[[], object]] = {"segment-anything": theirs}
+    contestants: dict[str, Callable[[], object]] = {THEIRS: theirs}
     if options.sam == "sam_mini":
         first = build_sam_mini_1().eval().to(device())
         ours = {"of samrot 0.1.0": SamSegmenter(first), "samrot, default": SamSegmenter(sam)}

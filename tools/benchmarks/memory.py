@@ -8,7 +8,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
+from segment_anything import SamPredictor
+from torch import Tensor, nn
+
 import samrot
+from benchmarks.decoders import BOXES, THEIRS, WAYS
 from benchmarks.racing import Figures
 from benchmarks.subjects import (
     PHOTO_HW,
@@ -26,15 +31,19 @@ from samrot.segmenters import Prompts, SamSegmenter, SegmenterSettings
 
 
 def compare_memory(options: Options) -> Figures:
-    """Peak memory as boxes in a photo, and photos in an evaluation, grow.
+    """Peak memory as boxes in a photo, and photos in an evaluation, grow; and of decoders.
 
-    The evaluations are of the filled box, so that thousands of photos take minutes: what they hold
+    Decoders are given noise for an embedding, since what the encoder needs would hide them. The
+    evaluations are of the filled box, so that thousands of photos take minutes: what they hold
     besides a segmenter shows undiluted. Two of their photos go through the model as well.
     """
     figures = {
         f"{options.sam}, {count} boxes": {"GB": _peak(_segment_boxes, options.sam, count)}
         for count in (10, 1000)
     }
+    for way in (THEIRS, *WAYS):
+        peak = _peak(_decode_noise, options.sam, way)
+        figures[f"{options.sam}, {BOXES} boxes, decoder alone: {way}"] = {"GB": peak}
     for count in options.memory_photos:
         with TemporaryDirectory() as folder:
             write_coco_like(Path(folder) / "data", count)
@@ -65,6 +74,31 @@ def _segment_boxes(sam: str, count: int) -> None:
     predictor.set_image(photo())
     found = predictor.predict_prompts(Prompts(boxes_xyxy=boxes_on(PHOTO_HW, count)))
     assert found.masks.shape == (count, 1, *PHOTO_HW)
+
+
+class _Noise(nn.Module):
+    """In place of SAM's image encoder."""
+
+    img_size = 1024
+
+    def forward(self, squares: Tensor) -> Tensor:
+        return torch.randn(len(squares), 256, 64, 64)
+
+
+def _decode_noise(sam: str, way: str) -> None:
+    model = build_sam(sam)
+    model.image_encoder = _Noise()
+    boxes = boxes_on(PHOTO_HW, BOXES)
+    if way == THEIRS:
+        predictor = SamPredictor(model)
+        predictor.set_image(photo())
+        resized = torch.as_tensor(predictor.transform.apply_boxes(boxes, PHOTO_HW)).float()
+        masks, _, _ = predictor.predict_torch(None, None, resized, multimask_output=False)
+    else:
+        robust = samrot.RobustPredictor(SamSegmenter(model, decoder=WAYS[way]), None)
+        robust.set_image(photo())
+        masks = robust.predict_prompts(Prompts(boxes_xyxy=boxes)).masks
+    assert masks.shape == (BOXES, 1, *PHOTO_HW)
 
 
 def _look_at_two(sam: str, folder: str) -> None:
