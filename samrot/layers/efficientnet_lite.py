@@ -59,13 +59,14 @@ class Convolutions(nn.Sequential):
 
 
 def _fuses(images: Tensor) -> bool:
-    """Whether oneDNN takes them: on a CPU, nothing to differentiate, nothing traced."""
+    """Whether oneDNN takes them: on a CPU, nothing to differentiate, traced or compiled."""
     return (
         type(images) is Tensor
         and images.device.type == "cpu"
         and images.dtype == torch.float32
         and not torch.is_grad_enabled()
         and not torch.jit.is_tracing()  # type: ignore[attr-defined]
+        and not torch.compiler.is_compiling()
         and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
     )

@@ -25,7 +25,8 @@ def made_once(module: nn.Module, weight: Tensor, make: Callable[[], Tensor]) -> 
 
     Torch counts changes, but for those in place through ``weight.data``, which are not seen.
     """
-    if weight.requires_grad or weight.is_inference():  # which has no version
+    has_version = not weight.is_inference()
+    if weight.requires_grad or not has_version or torch.compiler.is_compiling():
         return make()
     kept = _kept.get(module)
     if kept is None or not _is_same(kept, weight):
