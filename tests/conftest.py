@@ -33,11 +33,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one thread a worker, and in what it s
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow tests first: else a worker waits at the end for one that the other began last."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
 @pytest.fixture(scope="session")
 def coco_mini() -> Path:
     """Real COCO photos beside the project."""
