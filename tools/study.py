@@ -109,7 +109,12 @@ def measure(options: argparse.Namespace) -> int:
                 raise
             print(f"study: left out: {error}", file=sys.stderr)
             continue
-        command = f"tools/study.py OUT --photos FOLDER --coco IMAGES ANNOTATIONS --only {item}"
+        given = {
+            "--coco IMAGES ANNOTATIONS": options.coco, "--detections FILE FILE FILE FILE":
+            options.detections, "--labels FILE.csv": options.labels,
+        }  # fmt: skip
+        named = " ".join(name for name, value in given.items() if value is not None)
+        command = " ".join(f"tools/study.py OUT --photos FOLDER {named} --only {item}".split())
         write_rows(out / FOLDER / f"{item}.csv", numbers, command)
         write_page(out, TITLES)
     print((out / PAGE).read_text())
