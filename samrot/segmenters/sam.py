@@ -193,15 +193,12 @@ class SamSegmenter:
         }
         if self.fast_decoder is None:
             low_res, scores = self.sam.mask_decoder(**embeddings, multimask_output=multimask_output)
-            logits = self._full_size(low_res, encoding.size_hw)
-            masks = logits if return_logits else logits > self.sam.mask_threshold
-            return Segmentation(masks, scores, low_res)
-        windows = self.fast_decoder.windows(
-            None if points else boxes, self.sam.image_encoder.img_size, encoding.features.shape[-1]
-        )
-        low_res, scores = self.fast_decoder(
-            **embeddings, multimask_output=multimask_output, windows=windows
-        )
+        else:
+            side, grid = self.sam.image_encoder.img_size, encoding.features.shape[-1]
+            windows = self.fast_decoder.windows(None if points else boxes, side, grid)
+            low_res, scores = self.fast_decoder(
+                **embeddings, multimask_output=multimask_output, windows=windows
+            )
         # One prompt at a time: logits of full size are large.
         masks = torch.empty(
             (*scores.shape, *encoding.size_hw),
