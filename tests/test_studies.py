@@ -14,7 +14,7 @@ from studies.items import ITEMS, TRAINED
 from studies.numbers import Number, Sample, read_rows, table, write_rows
 from studies.policies import policies, segmented_turns
 from studies.precision import PlainRun, once, plain_settings
-from studies.scale import Point, fit_cost, model_error
+from studies.scale import Point, fit_cost, model_error, of_even_rounds
 from studies.settings import merged, read_settings
 from studies.trained import MEASURES, rank_correlations
 from studies.trainings import Photos, list_trainings, resolve, undone_turns
@@ -182,6 +182,9 @@ def test_a_linear_cost_is_found() -> None:
     held_out = [point for point in points if point.side == 512 or point.boxes == 4]
     sample = Sample(3, 5)
     assert model_error(seconds, held_out, sample) == pytest.approx(0, abs=1e-6)
+    slowness = np.array([1.0, 3.0, 1.5])
+    even = of_even_rounds({point: times * slowness for point, times in seconds.items()})
+    assert model_error(even, held_out, sample) == pytest.approx(0, abs=1e-6)
     seconds[Point(512, 4, 0)] = seconds[Point(512, 4, 0)] / 2
     assert model_error(seconds, held_out, sample) == pytest.approx(1)
 

@@ -83,7 +83,7 @@ class Thumbnail:
         seen = image[rows.start : rows.stop, columns.start : columns.stop]
         # (size, w, 3), then its columns first: (size, size, 3) of columns, rows, channels.
         of_rows = torch.from_numpy(_averaged(rows, seen))
-        across = of_rows.transpose(0, 1).contiguous().numpy()  # a third of numpy's time
+        across = of_rows.transpose(0, 1).contiguous().numpy()  # numpy's copy takes thrice as long
         sampled = _averaged(columns, across).transpose(2, 1, 0)
         if self.frame != "letterbox":
             return sampled

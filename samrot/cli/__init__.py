@@ -1,6 +1,7 @@
 """The command line: settings in, exit code out; the work is done in the rooms below.
 
-Exit codes: 0 done, 1 done but for some photos, 2 bad input (one line on stderr), 130 interrupted.
+Exit codes: 0 done, 1 done but for some photos, 2 bad input (one line on stderr), 130 interrupted,
+143 terminated (``samrot web``).
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def parse(name: str, command: Command, arguments: Sequence[str]) -> Any:
     """The settings that arguments give; of a command without settings, the arguments by name.
 
     Raises:
-        InputError: if they give none.
+        InputError: if an option is unknown, or a value is not what it takes.
         ArgumentError: if no value follows ``--task`` or ``--config``.
     """
     settings_class = settings_class_of(command, arguments)

@@ -8,7 +8,8 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,9 +68,7 @@ def serve(settings: WebSettings, announce: Callable[[str], object] = print) -> N
         InputError: if gradio is not installed, a model cannot be loaded, or the port is taken.
     """
     _check_address(settings.host, settings.port)
-    if threading.current_thread() is threading.main_thread():  # no other may
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with tempfile.TemporaryDirectory(prefix="samrot-web-") as folder:
+    with _ended_in_order(), tempfile.TemporaryDirectory(prefix="samrot-web-") as folder:
         os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED="False")
         gradio = _import_gradio()
         choice = settings.segmenter
@@ -100,6 +99,24 @@ def serve(settings: WebSettings, announce: Callable[[str], object] = print) -> N
             page.block_thread()
         finally:
             page.close(verbose=False)
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Make being terminated an exit, so that what was uploaded is removed."""
+    if threading.current_thread() is not threading.main_thread():  # no other may
+        yield
+        return
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # while it is removed
+        sys.exit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _import_gradio() -> Any:

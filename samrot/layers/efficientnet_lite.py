@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from samrot.errors import InputError
-from samrot.layers.frozen import made_once
+from samrot.layers.frozen import is_frozen, made_once
 
 STEM = 32
 # (expansion, channels, repeats, stride, kernel) of each stage.
@@ -73,8 +73,8 @@ def _fuses(images: Tensor) -> bool:
 
 
 def _packed(conv: nn.Conv2d, images: Tensor) -> Tensor:
-    """The weight as oneDNN lays it out for such images, which takes time."""
-    if conv.weight.requires_grad:
+    """The weight, if frozen as oneDNN lays it out for such images, which takes time."""
+    if not is_frozen(conv.weight):
         return conv.weight
     return made_once(
         conv,

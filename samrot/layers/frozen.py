@@ -3,41 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-
-class _Made(NamedTuple):
-    weight: Tensor  # of which it was made: while that lives, no other lies at its address
-    version: int
-    made: Tensor
-
+from samrot.weights.seen import SeenWeight
 
 # Beside the modules, not in them: some of it can be neither copied nor pickled.
-_kept: WeakKeyDictionary[nn.Module, _Made] = WeakKeyDictionary()
+_kept: WeakKeyDictionary[nn.Module, tuple[SeenWeight, Tensor]] = WeakKeyDictionary()
+
+
+def is_frozen(weight: Tensor) -> bool:
+    """Whether what is made of a weight may be kept: nothing trains it, and its changes count."""
+    is_fixed = not (weight.requires_grad or weight.is_inference())
+    return is_fixed and not torch.compiler.is_compiling()
 
 
 def made_once(module: nn.Module, weight: Tensor, make: Callable[[], Tensor]) -> Tensor:
-    """What ``make`` makes of the weight of a module, made again only where that has changed.
-
-    Torch counts changes, but for those in place through ``weight.data``, which are not seen.
-    """
-    has_version = not weight.is_inference()
-    if weight.requires_grad or not has_version or torch.compiler.is_compiling():
+    """What ``make`` makes of the weight of a module; of a frozen one again only once it changed."""
+    if not is_frozen(weight):
         return make()
     kept = _kept.get(module)
-    if kept is None or not _is_same(kept, weight):
+    if kept is None or not kept[0].is_still(weight):
         with torch.inference_mode(False):  # else it could never be differentiated through
-            kept = _kept[module] = _Made(weight.detach(), weight._version, make())
-    return kept.made
-
-
-def _is_same(kept: _Made, weight: Tensor) -> bool:
-    return (
-        kept.weight.data_ptr() == weight.data_ptr()
-        and kept.weight.dtype == weight.dtype
-        and kept.version == weight._version
-    )
+            kept = _kept[module] = SeenWeight.of(weight), make()
+    return kept[1]

@@ -38,7 +38,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def die_with_parent(parent: int, clean_up: Callable[[], object] = lambda: None) -> None:
+def die_with_parent(parent: int, clean_up: Callable[[], object]) -> None:
     """End this process as soon as the one that started it is gone, ``kill -9`` included.
 
     Args:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from itertools import chain
 
 import torch
 from torch import nn
+
+from samrot.weights.seen import SeenWeight
 
 
 class Derived:
@@ -23,15 +24,18 @@ class Derived:
     def __init__(self, source: nn.Module, derive: Callable[[nn.Module], nn.Module]) -> None:
         self._source = source
         self._derive = derive
-        self._version: list[tuple[int, torch.device, int]] = []
+        self._seen: list[SeenWeight] = []
         self._module: nn.Module | None = None
 
     def __call__(self) -> nn.Module:
         """The derived module."""
-        tensors = chain(self._source.parameters(), self._source.buffers())
-        version = [(id(t), t.device, 0 if t.is_inference() else t._version) for t in tensors]
-        if self._module is None or version != self._version:
-            self._module, self._version = self._derive(self._source), version
+        weights = [*self._source.parameters(), *self._source.buffers()]
+        is_same = len(weights) == len(self._seen) and all(
+            seen.is_still(weight) for seen, weight in zip(self._seen, weights, strict=True)
+        )
+        if self._module is None or not is_same:
+            self._module = self._derive(self._source)
+            self._seen = list(map(SeenWeight.of, weights))
         return self._module
 
 

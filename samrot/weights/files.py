@@ -130,5 +130,5 @@ def load_official(path: str | Path, *, key: str | None = None) -> dict[str, Tens
 
 
 def kind_of(tensor: Tensor) -> str:
-    """The type of its numbers, as ``float32``."""
+    """Type of a tensor's numbers, as ``float32``."""
     return str(tensor.dtype).removeprefix("torch.")

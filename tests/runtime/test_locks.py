@@ -148,5 +148,6 @@ def test_a_run_belongs_to_the_content_of_its_files(
 
 
 def test_a_process_ends_whose_parent_is_gone_before_it_looks() -> None:
-    code = "import time, samrot.runtime.locks as locks; locks.die_with_parent(0); time.sleep(60)"
+    code = "import time; from samrot.runtime import locks; locks.die_with_parent(0, print)"
+    code += "; time.sleep(60)"
     assert subprocess.run([sys.executable, "-c", code], timeout=50).returncode == 1

@@ -7,11 +7,12 @@ from functools import partial
 
 import torch
 from segment_anything import SamPredictor
+from segment_anything.modeling import Sam
 
 import samrot
 from benchmarks.racing import Timings, race
 from benchmarks.subjects import PHOTO_HW, Options, boxes_on, build_sam, device, photo
-from samrot.segmenters import DecoderSettings, Prompts, SamSegmenter
+from samrot.segmenters import DecoderSettings, Prompts, SamSegmenter, Segmentation
 from samrot.segmenters.sam_mini_1 import build_sam_mini_1
 
 BOXES = 64
@@ -28,23 +29,33 @@ def compare_decoder(options: Options) -> Timings:
 
     ``sam_mini`` has no transformer; beside it runs the decoder that it had in samrot 0.1.0.
     """
-    sam, boxes = build_sam(options.sam), boxes_on(PHOTO_HW, BOXES)
-    plain = SamPredictor(sam)
-    plain.set_image(photo())
-    resized = torch.as_tensor(plain.transform.apply_boxes(boxes, PHOTO_HW)).float().to(plain.device)
-
-    def theirs() -> torch.Tensor:
-        masks, _, _ = plain.predict_torch(None, None, resized, multimask_output=False)
-        return masks.cpu()  # where samrot's are
-
-    contestants: dict[str, Callable[[], object]] = {THEIRS: theirs}
+    sam = build_sam(options.sam)
+    contestants: dict[str, Callable[[], object]] = {THEIRS: decode_theirs(sam)}
     if options.sam == "sam_mini":
         first = build_sam_mini_1().eval().to(device())
         ours = {"of samrot 0.1.0": SamSegmenter(first), "samrot, default": SamSegmenter(sam)}
     else:
         ours = {name: SamSegmenter(sam, decoder=settings) for name, settings in WAYS.items()}
-    for name, segmenter in ours.items():
-        predictor = samrot.RobustPredictor(segmenter, None)
-        predictor.set_image(photo())
-        contestants[name] = partial(predictor.predict_prompts, Prompts(boxes_xyxy=boxes))
+    contestants |= {name: decode_ours(segmenter) for name, segmenter in ours.items()}
     return race(contestants, options.repeats)
+
+
+def decode_theirs(sam: Sam) -> Callable[[], torch.Tensor]:
+    """Makes the masks, (64, 1, H, W), as segment-anything does; the photo is encoded already."""
+    predictor, boxes = SamPredictor(sam), boxes_on(PHOTO_HW, BOXES)
+    predictor.set_image(photo())
+    resized = torch.as_tensor(predictor.transform.apply_boxes(boxes, PHOTO_HW)).float()
+    resized = resized.to(predictor.device)
+
+    def decode() -> torch.Tensor:
+        masks, _, _ = predictor.predict_torch(None, None, resized, multimask_output=False)
+        return masks.cpu()  # where samrot's are
+
+    return decode
+
+
+def decode_ours(segmenter: SamSegmenter) -> Callable[[], Segmentation]:
+    """Makes the masks, (64, 1, H, W), as samrot does; the photo is encoded already."""
+    predictor = samrot.RobustPredictor(segmenter, None)
+    predictor.set_image(photo())
+    return partial(predictor.predict_prompts, Prompts(boxes_xyxy=boxes_on(PHOTO_HW, BOXES)))

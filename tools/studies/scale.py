@@ -61,14 +61,15 @@ def scale(context: Context, settings: dict[str, Any]) -> Iterator[Number]:
         boxes = (*asked["boxes"], *asked["held_out_boxes"])
         sides = sorted((*asked["sides"], *asked["held_out_sides"]))
         points = list(itertools.starmap(Point, itertools.product(sides, boxes, asked["turns"])))
-        images = {point.side: photo(0, point.size_hw) for point in points}
+        images = {side: photo(0, Point(side, 1, 0).size_hw) for side in sides}
         contestants: dict[Any, Callable[[], object]] = {
             point: _asker(predictor, images[point.side], point) for point in points
         }
         contestants |= {
             side: partial(canonicalizer.estimate, image) for side, image in images.items()
         }
-        seconds = of_even_rounds(race(contestants, asked["repeats"]))
+        raced = race(contestants, asked["repeats"])
+        seconds: dict[Any, np.ndarray] = {key: np.array(raced[key]) for key in contestants}
         for side in sides:
             first = Point(side, boxes[0], 1)
             own, of_segmenter = (medians(sample, seconds[key]) for key in (side, first))
@@ -83,7 +84,7 @@ def scale(context: Context, settings: dict[str, Any]) -> Iterator[Number]:
                 ]
                 shares["share of peak memory"] = share(*peaks)
             yield from _numbers({"segmenter": name, "longest side": side}, shares, sample)
-        costs = {point: seconds[point] for point in points}
+        costs = of_even_rounds({point: seconds[point] for point in points})
         held_out = [
             point
             for point in points
@@ -114,11 +115,11 @@ def _asker(
     return ask
 
 
-def of_even_rounds(timings: dict[Any, list[float]]) -> dict[Any, np.ndarray]:
-    """Seconds as if all rounds of a race had been equally fast; machines have slow moments."""
-    times = np.array(list(timings.values()))
-    totals = times.sum(axis=0)
-    return dict(zip(timings, times / totals * np.median(totals), strict=True))
+def of_even_rounds(seconds: dict[Point, np.ndarray]) -> dict[Point, np.ndarray]:
+    """Seconds as if the rounds of a race, (N,) of each, had been equally fast for most of them."""
+    times = np.array(list(seconds.values()))
+    slowness = np.median(times / np.median(times, axis=1, keepdims=True), axis=0)
+    return dict(zip(seconds, times / slowness, strict=True))
 
 
 def medians(sample: Sample, seconds: np.ndarray) -> np.ndarray:
