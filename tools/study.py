@@ -113,8 +113,8 @@ def measure(options: argparse.Namespace) -> int:
             "--coco IMAGES ANNOTATIONS": options.coco, "--detections FILE FILE FILE FILE":
             options.detections, "--labels FILE.csv": options.labels,
         }  # fmt: skip
-        named = " ".join(name for name, value in given.items() if value is not None)
-        command = " ".join(f"tools/study.py OUT --photos FOLDER {named} --only {item}".split())
+        named = [name for name, value in given.items() if value is not None]
+        command = " ".join(["tools/study.py OUT --photos FOLDER", *named, f"--only {item}"])
         write_rows(out / FOLDER / f"{item}.csv", numbers, command)
         write_page(out, TITLES)
     print((out / PAGE).read_text())

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from samrot.data.coco import CocoDataset, read_json
-from samrot.data.coco_checks import check_box, is_id, is_number
+from samrot.data.coco import CocoDataset
+from samrot.data.coco_results import read_coco_results
 from samrot.errors import InputError, check_choice, check_count, check_range
 from samrot.evaluation.views import OrbitView
 from samrot.geometry.groups import D4
@@ -325,7 +325,7 @@ def build_prompt_source(
 def read_detections(
     path: str | Path, dataset: CocoDataset, settings: PromptSettings, element: int = 0
 ) -> dict[int, Detections]:
-    """A COCO-results JSON as image id -> detections, most confident first.
+    """A COCO-results JSON as image id -> detections that count, most confident first.
 
     Args:
         path: path of the file.
@@ -334,48 +334,10 @@ def read_detections(
         element: element of D4 that moved the images that the file was made on.
 
     Raises:
-        InputError: naming the entry, if it is no COCO result, or names an image or a category that
-            the dataset does not list, or has a box that cannot be on its image.
+        InputError: as ``read_coco_results``.
     """
-    records = read_json(path, "prompts.file")
-    if not isinstance(records, list):
-        raise InputError(f"prompts.file {path} is not a list; expected COCO results")
-    categories = set(dataset.category_ids)
-    grouped: dict[int, list[dict[str, Any]]] = {}
-    for place, record in enumerate(records):
-        where = f"prompts.file {path}: entry {place}"
-        for key in ("image_id", "category_id", "bbox", "score"):
-            if not isinstance(record, dict) or key not in record:
-                raise InputError(f"{where} lacks {key!r}; expected COCO results")
-        if not is_id(record["image_id"]) or record["image_id"] not in dataset.images:
-            raise InputError(
-                f"{where} is of image {record['image_id']!r}, which {dataset.source} does not "
-                "list; the files do not belong together"
-            )
-        if not is_id(record["category_id"]) or record["category_id"] not in categories:
-            raise InputError(
-                f"{where} has category {record['category_id']!r}, which {dataset.source} does not "
-                "list; give the ids of that file's categories, or drop the entry"
-            )
-        if not is_number(record["score"]):
-            raise InputError(f"{where} has the score {record['score']!r}; expected a finite number")
-        check_box(record["bbox"], _size_of_file(dataset, record["image_id"], element), where)
-        grouped.setdefault(record["image_id"], []).append(record)
-    return {
-        image_id: _strongest(
-            Detections(
-                xywh_to_xyxy([record["bbox"] for record in of_image]),
-                np.array([record["score"] for record in of_image]),
-                np.array([record["category_id"] for record in of_image]),
-            ),
-            settings,
-        )
-        for image_id, of_image in grouped.items()
-    }
-
-
-def _size_of_file(dataset: CocoDataset, image_id: int, element: int) -> tuple[int, int]:
-    return PlaneTransform.from_pose(Pose(element), dataset.size_hw(image_id)).target_hw
+    by_image = read_coco_results(path, dataset, element)
+    return {image_id: _strongest(found, settings) for image_id, found in by_image.items()}
 
 
 def _strongest(detections: Detections, settings: PromptSettings) -> Detections:
