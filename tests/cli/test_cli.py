@@ -232,7 +232,7 @@ def test_rotate_coco(
 def test_doctor_knows_the_extras(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of setup.cfg, and of the packages the ones that it installs."""
     config = ConfigParser()
-    config.read(Path(__file__).parents[1] / "setup.cfg")
+    config.read(Path(__file__).parents[2] / "setup.cfg")
     declared = {
         extra: {re.split(r"[ =<>\[]", line)[0] for line in lines.split("\n") if line}
         for extra, lines in config["options.extras_require"].items()
