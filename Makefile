@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Compiled code is kept, whatever the environment says: the tests start some forty processes.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-web lint docs clean
 

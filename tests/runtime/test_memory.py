@@ -13,7 +13,7 @@ import samrot
 from samrot.errors import InputError
 from samrot.runtime import memory
 from samrot.segmenters import SamSegmenter, check_memory
-from tests.conftest import random_photo, small_vit
+from tests.conftest import random_photo, small_sam
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 
@@ -60,7 +60,7 @@ def test_photos_encoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
             batches.append(len(images))
             return super().encode_batch(images)
 
-    photos, segmenter = [random_photo(n, 6, 8) for n in range(10)], Counting(small_vit())
+    photos, segmenter = [random_photo(n, 6, 8) for n in range(10)], Counting(small_sam())
     check_memory(segmenter, photos[:8], 8)
     assert batches == []  # few, which nobody needs to measure
     for _ in range(2):
@@ -68,7 +68,7 @@ def test_photos_encoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert batches == [memory.SAMPLE]  # measured once
     monkeypatch.setattr("samrot.segmenters.protocol.bytes_of_each", lambda work: 2.0**30)
     monkeypatch.setattr(memory, "free_bytes", lambda: 5 << 30)
-    predictor = samrot.RobustPredictor(SamSegmenter(small_vit()), None)
+    predictor = samrot.RobustPredictor(SamSegmenter(small_sam()), None)
     boxes = [np.array([[1.0, 1, 5, 5]])] * 10
     with pytest.raises(InputError, match="images_per_batch is 10, .* set it to 4 or less"):
         predictor.predict_batch(photos, boxes, images_per_batch=10)

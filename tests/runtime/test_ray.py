@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from samrot.cli import main
 from samrot.errors import InputError
 from samrot.runtime.ray_workers import RayWorkers
 from tests.conftest import random_photo
+from tests.runtime.unlucky_workers import DyingWorker, Number, refuse
 
 ray = pytest.importorskip("ray", reason="ray is not installed")
 pytestmark = pytest.mark.slow
@@ -33,29 +31,6 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-@dataclass(frozen=True)
-class Number:
-    value: int
-
-    def failure(self, reason: str) -> dict[str, Any]:
-        return {"id": self.value, "failed": reason}
-
-
-class DyingWorker:
-    """Squares numbers; dies at 3 the first time, and at 5 whenever it comes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def run(self, items: Sequence[Number], write: Callable[[dict[str, Any]], None]) -> None:
-        for item in items:
-            died = self.folder / f"died_at_{item.value}"
-            if item.value == 5 or (item.value == 3 and not died.exists()):
-                died.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-            write({"id": item.value, "square": item.value**2})
-
-
 def test_a_worker_that_dies_loses_nothing(tmp_path: Path) -> None:
     records: list[dict[str, Any]] = []
     workers = RayWorkers(lambda device, rank: DyingWorker(tmp_path), "cpu", 2)
@@ -66,10 +41,6 @@ def test_a_worker_that_dies_loses_nothing(tmp_path: Path) -> None:
     assert "the worker died, 3 times" in by_id.pop(5)["failed"]
     assert (tmp_path / "died_at_3").exists()
     assert {n: record["square"] for n, record in by_id.items()} == {n: n * n for n in by_id}
-
-
-def refuse(device: str, rank: int) -> Any:
-    raise InputError(f"no model for {device}")
 
 
 def test_what_stops_a_worker_is_one_line() -> None:

@@ -22,7 +22,7 @@ from samrot.segmenters.sam import SamSegmenter
 from samrot.training.losses import orbit_contrastive_loss
 from samrot.training.mask_objective import prompted_loss
 from samrot.training.prompted_views import PromptedView, PromptedViews
-from tests.conftest import small_vit
+from tests.conftest import small_sam
 
 CONFIGS = Path(__file__).parents[2] / "samrot" / "configs"
 QUICK = [
@@ -213,10 +213,10 @@ def test_an_official_sam_is_saved_in_the_official_format(
 ) -> None:
     if trained == "lora":
         pytest.importorskip("peft", reason="peft is not installed")
-    sam = small_vit()
+    sam = small_sam()
     save_sam(sam, tmp_path / "start.pth")
     monkeypatch.setattr(
-        "samrot.training.finetune.load_segmenter", lambda *_, **__: SamSegmenter(small_vit())
+        "samrot.training.finetune.load_segmenter", lambda *_, **__: SamSegmenter(small_sam())
     )
     code = main(
         ["finetune", "--data.images", str(scenes_folder / "images"),
@@ -226,7 +226,7 @@ def test_an_official_sam_is_saved_in_the_official_format(
     )  # fmt: skip
     assert code == 0
     state = torch.load(tmp_path / "run" / "sam_vit_b.pth", weights_only=True)
-    small_vit().load_state_dict(state)
+    small_sam().load_state_dict(state)
     start = torch.load(tmp_path / "start.pth", weights_only=True)
     assert "mask_decoder" in moved(start, state)
     assert "image_encoder" in moved(start, state)
