@@ -30,7 +30,7 @@ from studies.context import Context
 from studies.evidence import Said
 from studies.items import ITEMS, TITLES, TRAINED
 from studies.numbers import write_rows
-from studies.page import FOLDER, PAGE, write_page
+from studies.page import FOLDER, PAGE, draw_plot, write_page
 from studies.precision import PlainRun, plain_settings
 from studies.settings import read_settings
 from studies.trainings import Photos, list_trainings, train_all
@@ -116,6 +116,7 @@ def measure(options: argparse.Namespace) -> int:
         named = [name for name, value in given.items() if value is not None]
         command = " ".join(["tools/study.py OUT --photos FOLDER", *named, f"--only {item}"])
         write_rows(out / FOLDER / f"{item}.csv", numbers, command)
+        draw_plot(out, item)
         write_page(out, TITLES)
     print((out / PAGE).read_text())
     return 0

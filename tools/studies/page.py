@@ -18,17 +18,20 @@ INTRODUCTION = (
 )
 
 
+def draw_plot(out: Path, item: str) -> None:
+    """Draw the plot of an item beside its CSV, if it has one."""
+    if axes := read_settings(item).get("plot"):
+        path = out / FOLDER / f"{item}.csv"
+        draw(read_rows(path), axes, path.with_suffix(".svg"))
+
+
 def write_page(out: Path, titles: Mapping[str, str | None]) -> None:
-    """Write the page and its plots.
+    """Write the page.
 
     Args:
-        out: where the page goes, and the CSVs are in ``study``.
+        out: where the page goes, and the CSVs and plots are in ``study``.
         titles: item -> what it is about, in order; those without a CSV are left out.
     """
-    for item in titles:
-        path, axes = out / FOLDER / f"{item}.csv", read_settings(item).get("plot")
-        if path.is_file() and axes is not None:
-            draw(read_rows(path), axes, path.with_suffix(".svg"))
     write_text(out / PAGE, show_page(out, titles))
 
 
