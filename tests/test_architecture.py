@@ -111,6 +111,7 @@ def test_only_public_names_are_shown() -> None:
     assert dir(samrot) == sorted(samrot.__all__)
 
 
+@pytest.mark.slow
 def test_every_name_is_found_when_it_is_used() -> None:
     code = "import samrot; print([n for n in samrot.__all__ if not hasattr(samrot, n)])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -57,7 +57,7 @@ PAGES = [
     "README.md",
     "docs/index.md",
     "docs/custom-data.md",
-    "docs/plugins.md",
+    pytest.param("docs/plugins.md", marks=pytest.mark.slow),
     "docs/rotated-boxes.md",
     "docs/bursts.md",
 ]
@@ -74,6 +74,7 @@ def test_python_in_documents(path: str, folder: Path, capsys: pytest.CaptureFixt
         assert capsys.readouterr().out.startswith("1 [")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("always::UserWarning")  # everything may find nothing in a scene
 def test_segment_commands_of_the_readme(folder: Path) -> None:
     (folder / "photos").mkdir()

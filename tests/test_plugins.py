@@ -72,6 +72,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     importlib.invalidate_caches()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("example")
 def test_the_example_is_found_by_its_names(capsys: pytest.CaptureFixture[str]) -> None:
     canonicalizer = load_canonicalizer("bright_edge")

@@ -23,6 +23,7 @@ NEED_FILES = {*OFFICIAL_SAM, *OTHER_SAMS, "transformers"}
 LIGHT = [name for name in SEGMENTERS if name not in NEED_FILES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIGHT)
 def test_bundled_segmenters_commute(name: str) -> None:
     assert_commutes(RobustPredictor(load_segmenter(name)), C4)

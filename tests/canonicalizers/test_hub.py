@@ -210,6 +210,7 @@ def client(
     return results
 
 
+@pytest.mark.slow
 def test_what_is_pushed_is_loaded(small: Path, hub: Hub, tmp_path: Path) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (40, 63, 3), dtype=np.uint8)
     expected = load_canonicalizer(small).logits(photo).tolist()
@@ -238,6 +239,7 @@ def test_what_is_pushed_is_loaded(small: Path, hub: Hub, tmp_path: Path) -> None
     assert "hf://me/other is not in the cache, and the hub cannot be reached; connect" in other
 
 
+@pytest.mark.slow
 def test_what_the_hub_refuses_is_one_line(hub: Hub, folder: Path, tmp_path: Path) -> None:
     whole = {path.name: path.read_bytes() for path in folder.iterdir()}
     hub.models = {

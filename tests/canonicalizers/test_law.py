@@ -71,7 +71,9 @@ def test_roll_law(architecture: str, frame: str) -> None:
 
 
 @pytest.mark.parametrize("frame", FRAMES)
-@pytest.mark.parametrize("architecture", ["orbit_cnn", "orbit_lite0"])
+@pytest.mark.parametrize(
+    "architecture", ["orbit_cnn", pytest.param("orbit_lite0", marks=pytest.mark.slow)]
+)
 def test_law_of_mirror_images(architecture: str, frame: str) -> None:
     assert_commutes(small(architecture, frame, D4), D4)
     assert_commutes(small(architecture, frame, D4).float(), D4, image=random_photo(8, 41, 64))

@@ -128,6 +128,7 @@ def test_views_are_tilted_by_what_they_say(tmp_path: Path) -> None:
         assert cosine > np.cos(np.deg2rad(2.0))
 
 
+@pytest.mark.slow
 def test_trained_saved_and_used(scenes_folder: Path, tmp_path: Path) -> None:
     images = str(scenes_folder / "images")
     quick = [

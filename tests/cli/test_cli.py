@@ -188,6 +188,7 @@ def test_interrupt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     assert (code, err) == (130, "samrot: interrupted; run the same command again\n")
 
 
+@pytest.mark.slow
 def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, _ = run(capsys, "doctor")
     assert code == 0

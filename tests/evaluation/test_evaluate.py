@@ -147,6 +147,7 @@ def test_truth_scores_exactly_one_without_the_unfindable(
             assert ap == pytest.approx(1.0, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_canonicalization_restores_equivariance(
     scenes_folder: Path, scenes: CocoDataset, tmp_path: Path
 ) -> None:
@@ -299,6 +300,7 @@ def test_detections_turned_along(coloured: tuple[Path, Path], tmp_path: Path) ->
     assert canonical["equivariance"]["identical_masks"] == 1.0
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_boxes(tmp_path: Path) -> None:
     """600 masks of the photo would take 72 MB, and their logits four times as much."""
     photo = np.zeros((300, 400, 3), dtype=np.uint8)
@@ -476,6 +478,7 @@ def not_a_detector(image: np.ndarray) -> list[int]:
     raise InputError("the detector is not one")
 
 
+@pytest.mark.slow
 def test_a_damaged_photo_stops_the_run_and_loses_nothing(
     coloured: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -501,6 +504,7 @@ def test_a_damaged_photo_stops_the_run_and_loses_nothing(
     assert not (tmp_path / "third").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("images_per_batch", "overlap"), [(1, True), (2, False), (2, True)])
 def test_stages_in_turn_or_at_once_find_the_same(
     images_per_batch: int, overlap: bool, coloured: tuple[Path, Path], tmp_path: Path
@@ -553,6 +557,7 @@ def test_photos_are_let_go(
         gc.enable()
 
 
+@pytest.mark.slow
 def test_a_run_folder_belongs_to_its_settings(coloured: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "run"
     first = evaluate(settings(coloured, out, "colour"))

@@ -49,6 +49,7 @@ def settings(folder: Path, out: Path, **changes: object) -> EvaluateSettings:
     )  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_all_eight_views(scenes_folder: Path, checkpoint: str, tmp_path: Path) -> None:
     summary = evaluate(
         settings(

@@ -27,6 +27,7 @@ def run(scenes_folder: Path, out: Path, *options: str) -> dict[str, Any]:
     return summary
 
 
+@pytest.mark.slow
 def test_intervals_of_a_run(
     scenes_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,6 +78,7 @@ def test_prompts(
         assert logits.shape == (1, 128, 128)
 
 
+@pytest.mark.slow
 @given(
     boxes=hnp.arrays(
         float,

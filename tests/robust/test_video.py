@@ -86,6 +86,7 @@ def track(
     return state, [logits for _, _, logits in found]
 
 
+@pytest.mark.slow
 def test_the_same_masklets_at_every_turn(predictor: samrot.RobustVideoPredictor) -> None:
     state, expected = track(predictor, clip())
     assert expected[-1].shape == (3, 1, *SIZE_HW)

@@ -119,6 +119,7 @@ def results(out: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_killed_at_every_rename(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, copies = tmp_path / "whole", []
 
@@ -166,6 +167,7 @@ def failing_renames() -> Iterator[tuple[Callable[..., None], list[str]]]:
         n += 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_every_rename(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

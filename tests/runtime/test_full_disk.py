@@ -51,6 +51,7 @@ def test_weights_stay_as_they_were(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["mine.safetensors"]
 
 
+@pytest.mark.slow
 def test_an_evaluation_continues(
     scenes_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

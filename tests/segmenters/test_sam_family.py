@@ -53,6 +53,7 @@ def loaded(
     return own, samrot.RobustPredictor(samrot.load_segmenter(request.param, checkpoint=path), None)
 
 
+@pytest.mark.slow
 def test_parity_with_their_own_predictor(loaded: tuple[Any, samrot.RobustPredictor]) -> None:
     own, ours = loaded
     photo = random_photo(0, *SIZE_HW)
@@ -87,6 +88,7 @@ def test_everything(loaded: tuple[Any, samrot.RobustPredictor]) -> None:
     assert all(record["segmentation"].shape == SIZE_HW for record in records)
 
 
+@pytest.mark.slow
 def test_what_asks_for_a_plain_sam_refuses_sam_hq(tmp_path: Path) -> None:
     path = random_official("sam_hq_vit_tiny", tmp_path)
     with pytest.raises(samrot.InputError, match="sam_hq_vit_tiny is no segment_anything model"):

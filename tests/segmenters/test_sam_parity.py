@@ -20,7 +20,7 @@ from tests.conftest import random_photo, small_vit
 SIZES = [(480, 640), (640, 427), (1, 1), (5, 7), (1100, 1300)]
 
 
-@pytest.fixture(scope="module", params=["vit", "sam_mini"])
+@pytest.fixture(scope="module", params=[pytest.param("vit", marks=pytest.mark.slow), "sam_mini"])
 def sam(request: pytest.FixtureRequest) -> Sam:
     if request.param == "vit":
         return small_vit()

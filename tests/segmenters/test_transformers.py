@@ -259,6 +259,7 @@ def smooth_photo(height: int, width: int) -> np.ndarray:
     return np.stack([x % 256, y % 256, (x * y) % 200], axis=2).astype(np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size_hw", [(480, 640), (90, 61)])
 def test_parity_with_segment_anything(
     size_hw: tuple[int, int], converted: tuple[Sam, Segmenter]
@@ -291,6 +292,7 @@ EVERYTHING: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_everything_is_that_of_segment_anything(converted: tuple[Sam, Segmenter]) -> None:
     """On equal weights, masks of one click match; IoU rather than bits, as of the parity above."""
     sam, segmenter = converted

@@ -51,6 +51,7 @@ def test_packing() -> None:
         unpack("no base64!")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("always::UserWarning")
 def test_scores_on_training_photos_are_named(
     scenes_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -74,6 +74,7 @@ def rows(run: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_a_canonicalizer_learns_which_way_is_up(photos: Path, plain: Path, tmp_path: Path) -> None:
     assert set(rows(plain)[-1]) >= {"accuracy", "val_accuracy"}
     checkpoint = plain / "network.safetensors"
@@ -149,6 +150,7 @@ def test_every_config_trains(config: str, photos: Path, plain: Path, tmp_path: P
         load_canonicalizer(tmp_path / "run" / "canonicalizer.safetensors")
 
 
+@pytest.mark.slow
 def test_a_canonicalizer_starts_from_another(photos: Path, tmp_path: Path) -> None:
     options = ["--data.images", str(photos), "--canonicalizer.architecture", "orbit_cnn"]
     options += ["--canonicalizer.options", "{widths: [16]}", "--canonicalizer.group", "c4"]

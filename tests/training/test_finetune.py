@@ -96,6 +96,7 @@ def test_every_part_learns(version: int, refine: bool) -> None:
     assert not {n for n in silent if n.startswith(("image_encoder", "prompt_encoder.drawing"))}
 
 
+@pytest.mark.slow
 def test_the_loss_falls_on_one_batch() -> None:
     torch.manual_seed(0)
     sam = build_sam_mini(64).train()
@@ -135,6 +136,7 @@ def test_prompts_of_several_photos_decode_as_in_segment_anything(version: int) -
             torch.testing.assert_close(ious[row], expected[1][0, :2], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_resumes_to_the_same_weights(
     scenes_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

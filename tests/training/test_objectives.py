@@ -94,6 +94,7 @@ def test_ones_own_photos_start_from_the_bundled_weights(
     assert all(torch.equal(trained[name], bundled[name]) for name in bundled)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["task", "task_prior"])
 def test_through_a_segmenter(config: str, scenes_folder: Path, tmp_path: Path) -> None:
     before = None
@@ -143,6 +144,7 @@ def test_photos_that_are_left_out_are_not_segmented(
     assert sorted(seen) == names[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "parts"),
     [
@@ -168,6 +170,7 @@ def test_finetuning(config: str, parts: set[str], scenes_folder: Path, tmp_path:
     assert load_segmenter("sam_mini", checkpoint=path).name == "sam_mini"
 
 
+@pytest.mark.slow
 def test_bfloat16_leaves_the_prompts_alone(
     scenes_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +192,7 @@ def test_bfloat16_leaves_the_prompts_alone(
     assert set(seen) == {(torch.float32, torch.float32)}
 
 
+@pytest.mark.slow
 def test_kept_embeddings_change_nothing(scenes_folder: Path, tmp_path: Path) -> None:
     for cache in ("true", "false"):
         code = main(

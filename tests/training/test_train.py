@@ -61,6 +61,7 @@ def settings(photos: Path, out: Path, **changes: Any) -> TrainSettings:
     return TrainSettings(**{**values, **changes})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "frame"),
     [
@@ -89,6 +90,7 @@ def test_learns_which_way_is_up(
     assert float(log[-1].split(",")[-1]) > 0.9
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_weights(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
